@@ -58,14 +58,18 @@ def closed_times(calendar: Calendar, *, start: datetime) -> Spans:
     Raises:
         InvalidInput: its hours cannot be read, or leave no open time at all.
     """
-    end_s = HORIZON_DAYS * 86_400
-    shut = _merged([*_nights(calendar, start), *_days(calendar, start)], end_s)
-    if shut == ((0, end_s),):
+    shut = rests_of(calendar, start=start)
+    if shut == ((0, HORIZON_DAYS * 86_400),):
         raise InvalidInput(
             f"calendar {calendar.name!r} has no open time in the next {HORIZON_DAYS} days",
             hint="look at its hours, breaks and closed days",
         )
     return shut
+
+
+def rests_of(calendar: Calendar, *, start: datetime) -> Spans:
+    """Return the same, of one without any open time, too. Raises: InvalidInput, its hours cannot be read."""
+    return _merged([*_nights(calendar, start), *_days(calendar, start)], HORIZON_DAYS * 86_400)
 
 
 def longest_opening_s(shut: Spans) -> int:
@@ -89,8 +93,11 @@ def _nights(calendar: Calendar, start: datetime) -> Iterator[tuple[int, int]]:
 def _days(calendar: Calendar, start: datetime) -> Iterator[tuple[int, int]]:
     """Yield the whole days on which it is closed."""
     zone = find_zone(calendar.time_zone) or UTC
+    near = timedelta(days=HORIZON_DAYS + 2)  # and no day that is not read goes beyond the years there are
     for text in calendar.closed:
         day = date.fromisoformat(text)
+        if abs(day - start.date()) > near:
+            continue
         since, to = (
             datetime.combine(each, time(), tzinfo=zone).astimezone(UTC)
             for each in (day, day + timedelta(days=1))

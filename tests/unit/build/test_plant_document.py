@@ -80,6 +80,8 @@ def test_names_are_those_of_isa_95() -> None:
         ('calendar = "two shifts"\npools', 'calendar = "late"\npools', 'calendar = "two', "no calendar"),
         ('"mon-fri 06:00-22:00"', '"monday"', 'hours = ["mon', "calendar 'two shifts'"),
         ('"2026-12-25"', '"Christmas"', "closed", "'Christmas' is no day"),
+        ('"2026-12-25"', '"9999-12-31"', "closed", "'9999-12-31' is no day"),
+        ('"2026-12-25"', '"0001-01-01"', "closed", "'0001-01-01' is no day"),
         ("mean = 0.92", "mean = 1.2", "finds = ", "between 0 and 1"),
         ("mean = 0.92, n = 60", "mean = 0.92, n = 0", "finds = ", "n = 0"),
         ("pick_s = 25", "pick = 25", "pick_s = 25", "did you mean 'pick_s'?"),

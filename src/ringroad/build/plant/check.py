@@ -35,6 +35,7 @@ from ringroad.kernel.hours import Window
 NODES: Final = ("order", "result", "stopped", "lot")  # what a station's OPC UA nodes may say
 NODE_PREFIXES: Final = ("ns=", "i=", "s=", "g=", "b=", "nsu=")  # OPC UA part 6, 5.3.1.10
 NEAR: Final = 0.75  # alike of 1, from which on another name is a misspelt one: sunrof and sunroof are 0.92
+CLOSED_YEARS: Final = range(2000, 9000)  # a day of them can be told in any time zone
 PAIRED: Final = (("uptime_s", "repair_s"), ("first_pass", "rework_s"))  # one without the other says nothing
 
 
@@ -226,8 +227,10 @@ def _calendar(reader: Reader, calendar: Calendar, at: Path) -> None:
         reader.say((*at, "hours"), f"calendar {calendar.name!r}: {error.message}{hint}")
     for day in calendar.closed:
         try:
-            date.fromisoformat(day)
+            known = date.fromisoformat(day).year in CLOSED_YEARS
         except ValueError:
+            known = False
+        if not known:
             reader.say(
                 (*at, "closed"), f"calendar {calendar.name!r}: {day!r} is no day like 2026-12-25", text=day
             )
