@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import msgspec
 import nats
+import psycopg
 import pytest
 
 from ringroad.build import birth, store_birth
@@ -464,3 +465,15 @@ async def _heard(nats_url: str, conn: Connection) -> list[Inspection]:
     ]
     await client.close()
     return found
+
+
+def test_who_imports_a_plant_waits_for_who_decides_on_its_line_before_anything_is_written(
+    conn: Connection, pg_url: str
+) -> None:
+    with transaction(conn):
+        line(conn, permille=1_000)
+    with connect(pg_url) as other, transaction(conn):
+        conn.execute("SELECT FROM programme WHERE id = 'wren' FOR NO KEY UPDATE")
+        other.execute("SET lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            import_plant(other, IDS, plant=read_plant(PLANT), may_lower=True, generation=2, **who())

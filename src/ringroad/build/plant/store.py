@@ -133,6 +133,8 @@ def import_plant(
         InvalidInput: as `save_plant`, or one of its lines would never work.
     """
     require_work(plant, now=now)
+    lock_site_of_plant(conn, plant.id)
+    list(SQL.lock_lines_of_plant(conn, plant_id=plant.id))  # lines first, as whoever decides on a gate
     row = SQL.plant(conn, plant_id=plant.id, generation=None)
     kept: tuple[Key, ...] = ()
     if row is not None:

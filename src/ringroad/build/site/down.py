@@ -21,7 +21,7 @@ from ringroad.build.plan_line import Order
 from ringroad.build.plant.model import Plant
 from ringroad.build.plant.read import plant_from_document
 from ringroad.build.plant.revise import keep_learned
-from ringroad.build.plant.store import choose_plant, get_plant, runs_of, save_plant
+from ringroad.build.plant.store import choose_plant, get_plant, lock_site_of_plant, runs_of, save_plant
 from ringroad.build.site.lines import SQL
 from ringroad.build.site.store_held import keep_sequence, want_baseline
 from ringroad.build.store import get_baseline, get_programme, import_programme
@@ -181,13 +181,15 @@ def take_down(conn: Connection, ids: Ids, clock: Clock, said: Down) -> bool:
 
 def _take_programme(conn: Connection, ids: Ids, clock: Clock, said: Down, source: str) -> None:
     now = clock.now()
+    plant = None if said.plant is None else plant_from_document(said.plant)
+    if plant is not None:
+        lock_site_of_plant(conn, plant.id)  # before its line, as whoever imports it does
     try:
         generation = get_programme(conn, said.programme_id).generation
     except NotFound:
         generation = None
     import_programme(conn, ids, source=source, actor=ACTOR, now=now, generation=generation)
-    if said.plant is not None:
-        plant = plant_from_document(said.plant)
+    if plant is not None:
         try:
             here = get_plant(conn, plant.id)
             plant, _ = keep_learned(plant, here.plant, by_age=True)
