@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import msgspec
@@ -13,6 +15,7 @@ import pytest
 
 from ringroad.build import store_plant
 from ringroad.build.clone.store import observed_of
+from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.read import read_plant
 from ringroad.build.plant.store import get_plant
 from ringroad.build.plant.store_events import list_refused
@@ -162,6 +165,7 @@ def test_ways_and_breakdowns_are_learned_from_the_events_of_the_line(
     source = (FIRST / "plant.toml").read_text(encoding="utf-8")
     way = '[parameters."assembly/Line 1/flash_and_test"]\n'
     source = source.replace(way, f"{way}transfer_s = 20\nuptime_s = 58\nrepair_s = 30\n")
+    source = source.replace('calendar = "two shifts"\n', "", 1)  # whenever this runs, the line works
     assert client.post("/plants", json={"source": source, "generation": 1}).is_success
     assert client.post("/plants/wren-mother/choose", json={"programme_id": "wren"}).is_success
     measure(pg_url, {"marriage": 60.0, "flash_and_test": 58.0}, vehicles=3)
@@ -206,6 +210,34 @@ def test_ways_and_breakdowns_are_learned_from_the_events_of_the_line(
         "marriage#repair_s": (1, 1.5),
         "flash_and_test#uptime_s": (2.94, 116),  # so many were expected, and there was none
     }  # fmt: skip
+
+
+def test_a_breakdown_over_a_night_is_learned_as_long_as_the_line_would_have_worked(
+    client: httpx.Client, pg_url: str
+) -> None:
+    source = (FIRST / "plant.toml").read_text(encoding="utf-8")
+    way = '[parameters."assembly/Line 1/flash_and_test"]\n'
+    source = source.replace(way, f"{way}uptime_s = 58\nrepair_s = 30\n")
+    source = re.sub(r"hours = .*\nbreaks = .*\nclosed = .*\n", 'hours = ["06:00-22:00"]\n', source)
+    assert client.post("/plants", json={"source": source, "generation": 1}).is_success
+    assert client.post("/plants/wren-mother/choose", json={"programme_id": "wren"}).is_success
+    measure(pg_url, {"flash_and_test": 58.0}, vehicles=3)
+    zone = ZoneInfo("Europe/Oslo")
+    tomorrow = (CLOCK.now().astimezone(zone) + timedelta(days=1)).replace(hour=0, minute=0, second=0)
+    with connect(pg_url) as conn, transaction(conn):
+        for number, (began, ended) in enumerate(
+            ((21 * 60 + 50, 30 * 60 + 20), (23 * 60, 28 * 60), (600, 630))
+        ):
+            times = [(tomorrow + timedelta(minutes=each)) for each in (began, ended)]
+            conn.execute(
+                "INSERT INTO line_stop (id, programme_id, station, kind, reason, options, event_id, began_at, expected_s,"
+                " stopped_by, ended_at, ended_by)"
+                " VALUES (%s, 'wren', 'flash_and_test', 'breakdown', 'robot 3', '{}', '', %s, 60, 't', %s, 't')",
+                [f"stop_{number}", *times],
+            )
+        own = observed_of(conn, get_plant(conn, "wren-mother"))
+    repair = own[Key(("assembly", "Line 1", "flash_and_test"), "repair_s")]
+    assert (repair.n, round(repair.mean, 1)) == (2, 1_800)  # the third was mended in the night
 
 
 def test_what_cannot_be_cloned_or_learn_is_refused(client: httpx.Client) -> None:

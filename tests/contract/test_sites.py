@@ -67,7 +67,16 @@ from ringroad.loop.mes import run_mes
 from ringroad.loop.site_trust import Here, run_answering, run_fetching
 from ringroad.loop.sites import run_hearing, run_hub, run_site, run_telling
 from ringroad.protocol.mes import MesEvent
-from ringroad.protocol.site import DOWN_FORMAT, UP_FORMAT, Down, SiteEvent, Up, down_subject, up_subject, user_of
+from ringroad.protocol.site import (
+    DOWN_FORMAT,
+    UP_FORMAT,
+    Down,
+    SiteEvent,
+    Up,
+    down_subject,
+    up_subject,
+    user_of,
+)
 from ringroad.sim.api import Api
 from ringroad.sim.assembly import Surroundings
 from ringroad.sim.plant import Birth, Plant, PlantSettings

@@ -68,7 +68,7 @@ class LineStop:
 
 
 def expected_s(station: Station) -> int:
-    """Return how long a station is expected to stand if nobody says."""
+    """Return how long a station is expected to stand if nobody says: on the wall, as it is mended in a rest, too."""
     return station.repair_s or EXPECTED_S_DEFAULT
 
 

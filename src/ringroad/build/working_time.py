@@ -21,8 +21,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ringroad.build.calendar import HORIZON_DAYS, Calendar, Spans, closed_times
-from ringroad.kernel.errors import InvalidInput
+from ringroad.build.calendar import HORIZON_DAYS, Calendar, Spans, rests_of
+from ringroad.kernel.hours import DAY_MIN, openings_of, week_of
 
 Floats = NDArray[np.float64]
 DAY_S: Final = 86_400
@@ -116,6 +116,9 @@ def working_time(calendar: Calendar | None, *, start: datetime) -> WorkingTime:
     Args:
         calendar: None works always.
         start: the moment.
+
+    Raises:
+        InvalidInput: the calendar cannot be read here: this host does not know its time zone.
     """
     if calendar is None:
         return ALWAYS
@@ -152,14 +155,31 @@ def stands_at_work(stops: Mapping[str, float] | None, time: WorkingTime) -> dict
     return {name: time.worked(left_s) for name, left_s in (stops or {}).items()}
 
 
+def worked_day_s(calendar: Calendar | None) -> float:
+    """Return the seconds that are worked on a day of work, in a usual week; a night's are of the day it begins on."""
+    if calendar is None:
+        return DAY_S
+    days = {
+        (start // DAY_MIN + more) % 7
+        for start, end in openings_of(week_of(calendar.hours, ()))
+        for more in range(-(-(end - start) // DAY_MIN))
+    }
+    return sum(week_of(calendar.hours, calendar.breaks)) * 60 / max(1, len(days))
+
+
 def worked_gaps(calendar: Calendar | None, moments: Sequence[datetime]) -> list[float]:
     """Return the seconds that were worked between each two of rising moments; what happened within a rest has none."""
+    return worked_spans(calendar, list(pairwise(moments)))
+
+
+def worked_spans(calendar: Calendar | None, spans: Sequence[tuple[datetime, datetime]]) -> list[float]:
+    """Return the seconds that were worked in each span; read quickest if they begin one after the other."""
     if calendar is None:
-        return [(later - earlier).total_seconds() for earlier, later in pairwise(moments)]
+        return [(later - earlier).total_seconds() for earlier, later in spans]
     found: list[float] = []
     start, time = None, ALWAYS
-    for earlier, later in pairwise(moments):
-        if start is None or later - start > timedelta(days=HORIZON_DAYS // 2):
+    for earlier, later in spans:
+        if start is None or earlier < start or later - start > timedelta(days=HORIZON_DAYS // 2):
             start, time = earlier, working_time(calendar, start=earlier)
         before, after = ((each - start).total_seconds() for each in (earlier, later))
         found.append(time.worked(after) - time.worked(before))
@@ -169,7 +189,4 @@ def worked_gaps(calendar: Calendar | None, moments: Sequence[datetime]) -> list[
 @lru_cache(maxsize=CALENDARS_KEPT)
 def _rests(calendar: Calendar, midnight: datetime) -> Spans:
     """Return the rests of a calendar; read once a day, since a line is replanned many times."""
-    try:
-        return closed_times(calendar, start=midnight)
-    except InvalidInput:  # no open time at all
-        return ((0, HORIZON_DAYS * DAY_S),)
+    return rests_of(calendar, start=midnight)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ringroad.build.calendar import Calendar
 from ringroad.build.clone.measured import Breakdowns, Move, observed_breakdowns, observed_transfers
 from ringroad.build.plant.model import Cell, Identity, Plant, PlantLine, Structure
 from ringroad.build.plant.parameters import Key
@@ -89,6 +91,16 @@ def test_ways_that_the_document_says_nothing_of_are_left_out() -> None:
         (81, "o2", "entered", "c"),
     )
     assert observed_transfers(PLANT, LINE, moves(*said)) == {}  # fmt: skip
+
+
+def test_a_way_on_which_the_line_rested_says_nothing_of_ways() -> None:
+    said = moves(*FIRST, (60, "o2", "left", "a"), (81, "o2", "entered", "b"))
+    for rests, mean_s in (("08:00-08:30", [21]), ("06:01-06:02", []), ("05:00-06:30", [])):
+        calendar = Calendar(name="days", hours=("00:00-24:00",), breaks=(rests,))
+        line = replace(LINE, calendar="days")
+        plant = replace(PLANT, structure=Structure(lines=(line,), calendars=(calendar,)))
+        found = observed_transfers(plant, line, said)
+        assert [round(each.mean) for each in found.values()] == mean_s
 
 
 def test_breakdowns_are_counted_over_the_time_that_was_worked() -> None:

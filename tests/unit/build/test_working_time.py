@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -10,8 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringroad.build.calendar import HORIZON_DAYS, Calendar
-from ringroad.build.working_time import ALWAYS, WorkingTime, worked_gaps, working_time
+from ringroad.build.calendar import HORIZON_DAYS, Calendar, closed_times
+from ringroad.build.working_time import (
+    ALWAYS,
+    WorkingTime,
+    worked_day_s,
+    worked_gaps,
+    worked_spans,
+    working_time,
+)
+from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.hours import Window, is_open
 
 HOUR = 3_600.0
 DAY = 86_400.0
@@ -141,3 +151,61 @@ def test_a_break_between_two_vehicles_is_no_slow_station() -> None:
     weeks = [MONDAY + timedelta(days=7 * number, hours=7) for number in range(30)]  # longer than the horizon
     assert worked_gaps(DAYS, weeks) == [37.5 * HOUR] * 29
     assert worked_gaps(DAYS, []) == []
+
+
+def test_what_is_worked_in_spans_is_the_same_in_any_order() -> None:
+    days = [MONDAY + timedelta(days=day, hours=13, minutes=50) for day in (0, 1, 45, 2)]
+    assert worked_spans(DAYS, [(day, day + timedelta(hours=17)) for day in days]) == [HOUR] * 4
+    assert worked_spans(None, [(MONDAY, MONDAY + timedelta(hours=1))]) == [HOUR]
+
+
+@pytest.mark.parametrize(
+    ("hours", "breaks", "worked_h"),
+    [
+        (("mon-fri 06:00-14:00",), ("mon-fri 09:30-10:00",), 7.5),
+        (("mon-fri 22:00-06:00",), (), 8),
+        (("mon-fri 06:00-10:00", "mon-fri 11:00-15:00"), (), 8),
+        (("mon-fri 06:00-14:00", "mon-fri 14:00-22:00", "mon-fri 22:00-06:00"), (), 24),
+        (("00:00-24:00",), (), 24),
+        (("sat 08:00-12:00", "mon-thu 06:00-14:00"), (), 36 / 5),
+    ],
+)
+def test_a_day_of_work_has_the_hours_of_a_usual_week(
+    hours: tuple[str, ...], breaks: tuple[str, ...], worked_h: float
+) -> None:
+    calendar = Calendar(name="some", hours=hours, breaks=breaks)
+    assert worked_day_s(calendar) == pytest.approx(worked_h * HOUR)
+    assert worked_day_s(None) == DAY
+
+
+def test_a_calendar_that_cannot_be_read_here_is_said_rather_than_taken_for_a_closed_one() -> None:
+    calendar = Calendar(name="days", time_zone="Europe/Atlantis", hours=("mon-fri 06:00-14:00",))
+    with pytest.raises(InvalidInput, match="there is no time zone 'Europe/Atlantis'"):
+        working_time(calendar, start=MONDAY)
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Oslo", "America/New_York"])
+def test_closed_days_that_are_ages_away_close_nothing_here(day: str, zone: str) -> None:
+    calendar = Calendar(name="days", time_zone=zone, hours=("mon-fri 06:00-14:00",))
+    assert working_time(replace(calendar, closed=(day,)), start=MONDAY) == working_time(
+        calendar, start=MONDAY
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    calendar=calendars,
+    start=starts,
+    minutes=st.lists(st.integers(0, HORIZON_DAYS * 24 * 60 - 1), max_size=50),
+)
+def test_a_calendar_is_closed_exactly_where_its_wall_clock_shows_none_of_its_hours(
+    calendar: Calendar, start: datetime, minutes: list[int]
+) -> None:
+    shut, zone = closed_times(calendar, start=start), ZoneInfo(calendar.time_zone)
+    window = Window(hours=calendar.hours, quiet=calendar.breaks, time_zone=calendar.time_zone)
+    for minute in minutes:
+        at = start + timedelta(minutes=minute)
+        is_shut = any(since <= minute * 60 < to for since, to in shut)
+        closed_day = at.astimezone(zone).date().isoformat() in calendar.closed
+        assert is_shut == (closed_day or not is_open(window, zone, at)), at

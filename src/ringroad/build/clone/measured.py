@@ -12,9 +12,11 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
+from ringroad.build.calendar import Calendar
 from ringroad.build.plant.model import Plant, PlantLine
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import SECONDS_MAX, SECONDS_MIN, Origin, Posterior, observed_times
+from ringroad.build.working_time import worked_spans
 
 FEW: Final = 5  # breakdowns, from which on their mean says more than how many were expected
 WORTH_MIN: Final = 0.5  # breakdowns that must have been expected where none was seen; less says nothing
@@ -38,7 +40,7 @@ class Breakdowns:
         station: which.
         worked_s: what it worked in that time, seconds.
         begun: breakdowns that began in it.
-        stood_s: how long each of those stood that are over, seconds.
+        stood_s: what would have been worked while each of those stood that are over, seconds.
     """
 
     station: str
@@ -51,7 +53,7 @@ def observed_transfers(plant: Plant, built: PlantLine, moves: Iterable[Move]) ->
     """Return the sums of a line's ways between stations.
 
     A way counts if the station at its end was empty, and worked, when the vehicle left the one before: then it was
-    entered as soon as it was reached.
+    entered as soon as it was reached. One in which the line rested says nothing: it waited for the end of that, too.
 
     Args:
         plant: its document; stations whose way it believes nothing of are left out.
@@ -65,16 +67,14 @@ def observed_transfers(plant: Plant, built: PlantLine, moves: Iterable[Move]) ->
     standing: set[str] = set()
     free_since: dict[str, datetime] = {}  # empty and at work
     left: dict[str, tuple[str, datetime]] = {}  # where a vehicle was last, and when it left that
-    seconds: dict[str, list[float]] = {}
+    ways: dict[str, list[tuple[datetime, datetime]]] = {}
     for move in moves:
         here = move.station
         match move.kind:
             case "entered":
                 last, free = left.get(move.order_id), free_since.get(here)
                 if last and free and last[0] == before.get(here) and free <= last[1] and here not in inside:
-                    took = (move.at - last[1]).total_seconds()
-                    if SECONDS_MIN <= took <= SECONDS_MAX:
-                        seconds.setdefault(here, []).append(took)
+                    ways.setdefault(here, []).append((last[1], move.at))
                 inside[here] = move.order_id
                 empty.discard(here)
                 free_since.pop(here, None)
@@ -91,13 +91,23 @@ def observed_transfers(plant: Plant, built: PlantLine, moves: Iterable[Move]) ->
                 standing.discard(here)
                 if here in empty:
                     free_since[here] = move.at
-    origin = Origin(plant=plant.id)
-    keys = {name: Key((built.area, built.name, name), "transfer_s") for name in seconds}
-    return {
-        key: observed_times(seconds[name], origin=origin)
-        for name, key in keys.items()
-        if key in plant.parameters
-    }
+    found: dict[Key, Posterior] = {}
+    for name, spans in ways.items():
+        key = Key((built.area, built.name, name), "transfer_s")
+        seconds = _without_rest(plant.calendars().get(built.calendar), spans)
+        if seconds and key in plant.parameters:
+            found[key] = observed_times(seconds, origin=Origin(plant=plant.id))
+    return found
+
+
+def _without_rest(calendar: Calendar | None, spans: Sequence[tuple[datetime, datetime]]) -> list[float]:
+    """Return the seconds of those spans that say something, and in which nothing rested."""
+    took = [(later - earlier).total_seconds() for earlier, later in spans]
+    return [
+        each
+        for each, worked in zip(took, worked_spans(calendar, spans), strict=True)
+        if SECONDS_MIN <= each <= SECONDS_MAX and worked > each - SECONDS_MIN
+    ]
 
 
 def observed_breakdowns(

@@ -60,7 +60,7 @@ SELECT order_id, station, kind, at FROM (
 -- name: recent_breakdowns
 -- Of each station: the breakdowns since the oldest of its newest so many measured times. Work without one says something
 -- only where the line told of any in that time: of a line that tells none, nobody knows whether it had some.
-SELECT s.name AS station, t.worked_ms, b.begun, b.stood_s
+SELECT s.name AS station, t.worked_ms, b.begun, b.began_at, b.ended_at
   FROM unnest(:stations::text[]) AS s (name)
   CROSS JOIN LATERAL (SELECT sum(worked_ms) AS worked_ms, min(finished_at) AS begins
                         FROM (SELECT worked_ms, finished_at FROM station_time
@@ -69,8 +69,10 @@ SELECT s.name AS station, t.worked_ms, b.begun, b.stood_s
                                  AND (:until::timestamptz IS NULL OR finished_at <= :until)
                                ORDER BY finished_at DESC LIMIT :rows_max) newest) AS t
   CROSS JOIN LATERAL (SELECT count(*) AS begun,
-                             coalesce(array_agg(extract(epoch FROM ended_at - began_at)::float8 ORDER BY began_at)
-                                      FILTER (WHERE ended_at IS NOT NULL), '{}') AS stood_s
+                             coalesce(array_agg(began_at ORDER BY began_at, id)
+                                      FILTER (WHERE ended_at IS NOT NULL), '{}') AS began_at,
+                             coalesce(array_agg(ended_at ORDER BY began_at, id)
+                                      FILTER (WHERE ended_at IS NOT NULL), '{}') AS ended_at
                         FROM line_stop
                        WHERE programme_id = :programme_id AND station = s.name AND kind = 'breakdown' AND options = '{}'
                          AND began_at >= t.begins AND (:until::timestamptz IS NULL OR began_at <= :until)) AS b

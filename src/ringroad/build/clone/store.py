@@ -30,6 +30,7 @@ from ringroad.build.plant.posterior import Posterior
 from ringroad.build.plant.store import StoredPlant, get_plant, list_plants, runs_of, save_plant
 from ringroad.build.quality.store import recent_passes
 from ringroad.build.store_times import recent_work
+from ringroad.build.working_time import worked_spans
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
@@ -307,10 +308,11 @@ def _of_events(
         rows = SQL.recent_breakdowns(
             conn, programme_id=programme_id, stations=stations, since=since, until=until, rows_max=WORK_MAX
         )
+        calendar = plant.calendars().get(built.calendar)
         told = [
             Breakdowns(
                 station=row["station"], worked_s=float(row["worked_ms"]) / 1000, begun=row["begun"],
-                stood_s=row["stood_s"],
+                stood_s=worked_spans(calendar, list(zip(row["began_at"], row["ended_at"], strict=True))),
             )
             for row in rows
         ]  # fmt: skip

@@ -23,7 +23,7 @@ from ringroad.build.plant.parameters import Key
 from ringroad.build.store import get_programme
 from ringroad.build.store_packages import SQL as BUILD_SQL
 from ringroad.build.store_plant import current_schedule, waiting_orders
-from ringroad.build.working_time import working_time
+from ringroad.build.working_time import worked_day_s, working_time
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
@@ -31,7 +31,6 @@ from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact
 
 STOCK_MAX: Final = 2_000  # parts of one programme; laid out in 0.2 s of a core in four zones, 2 s in thirty, 5 s in a hundred
-DAY_S: Final = 86_400
 PICK_S: Final = 60.0  # s, where the plant does not say what a pick in a zone takes
 TRIP_S: Final = 180.0  # s, where it does not say how far a place is
 MOVES_MAX: Final = 400  # that are planned at once; 1.2 s of a core with the count of AGVs that would do
@@ -261,7 +260,7 @@ def _time(plant: Plant, path: tuple[str, ...], kind: str, default: float, per: s
 
 def _picks(orders: Sequence[Order], line: Line) -> dict[str, float]:
     """Return how often the line needs each feature on a day of work, by the orders that wait."""
-    day = DAY_S / max(1, line.takt_s)
+    day = worked_day_s(line.calendar) / max(1, line.takt_s)
     found: dict[str, float] = {}
     for order in orders:
         for feature in order.features:
