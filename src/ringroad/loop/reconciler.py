@@ -177,6 +177,7 @@ def evaluate(
         "withdrawn": store.is_withdrawn(conn, campaign),
         "reports_waiting": reports_waiting,
         "harm_named": True,
+        "harm_ends": True,
         "silence_pauses": True,
         "silence_accepted": store.is_silence_accepted(conn, campaign),
     }

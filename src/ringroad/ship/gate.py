@@ -228,6 +228,7 @@ def decide_gate(
     withdrawn: bool = False,
     reports_waiting: bool = False,
     harm_named: bool = False,
+    harm_ends: bool = False,
     silence_pauses: bool = False,
     silence_accepted: bool = False,
     evidence: Evidence | None = None,
@@ -239,7 +240,7 @@ def decide_gate(
        Where there is a sequential policy, harm is what its metrics refuse, and what is plain without them.
     2. Evidence that contradicts itself or the clock, or that is not all counted yet, holds.
     3. The last wave finishes when every vehicle has an outcome and the soak is over; it cannot advance.
-       Where vehicles are compared with a control group, not before the newest was watched for its whole window.
+       Where vehicles are compared with a control group, not before the newest was watched, and not while harm is seen.
     4. Enough outcomes, at most the size of the wave without vehicles that were let go; none of one that let all go.
        A ramp grows instead, within its budget, once per reading, on fresh ones only, below the margins.
     5. Not too many vehicles that never answered.
@@ -247,7 +248,6 @@ def decide_gate(
     7. The newest report is fresh, and so are the readings, all within margins; enough vehicles are compared with still.
 
     What misses at 4, 5 or 7 once no vehicle of the wave is open pauses for good, unless a person accepted that.
-
     Integers only: a limit that was just met must not depend on rounding.
 
     Args:
@@ -259,6 +259,7 @@ def decide_gate(
         withdrawn: whether the release may not go out any more.
         reports_waiting: whether acknowledged reports are not in the facts yet.
         harm_named: harm holds waves too, in one stratum as in all, and is named; not so in decisions of before.
+        harm_ends: harm holds a campaign that has nothing more to release, too; not so in decisions of before.
         silence_pauses: a wait that nothing can end pauses; not so in decisions of before.
         silence_accepted: an approver lets the campaign go on without what vehicles of this wave never reported.
         evidence: for a sequential policy; without it nothing good is decided.
@@ -266,18 +267,18 @@ def decide_gate(
     """
     if withdrawn:  # 1
         return Halt("release_withdrawn")
-    harm = _harm(policy, wave, released, evidence)  # 1
-    if harm:
+    if harm := _harm(policy, wave, released, evidence):  # 1
         return Halt(harm)
     if reports_waiting:  # 2
         return Hold("reports_waiting")
-    wrong = _contradiction(wave, released, now=now)  # 2
-    if wrong:
+    if wrong := _contradiction(wave, released, now=now):  # 2
         return Hold(wrong)
     if ramp is not None and ramp.state.left:  # 4
         return _grow(policy, ramp, evidence, named=harm_named, now=now)
     if last_wave:  # 3
-        return _end(policy, wave, released, evidence, now=now)
+        budget = ramp.budget if ramp else None
+        seen = harm_of(policy, wave, released, evidence=evidence, budget=budget) if harm_ends else ""
+        return Hold(seen) if seen else _end(policy, wave, released, evidence, now=now)
     missing = _missing(policy, wave, released, now=now)  # 4 to 7
     if missing in ENDLESS and (wave if wave.needed else released).open == 0:
         if silence_accepted:
@@ -285,9 +286,8 @@ def decide_gate(
         return Pause(missing + FOR_GOOD) if silence_pauses else Hold(missing)
     if missing:
         return Hold(missing)
-    good = Advance() if wave.needed else Advance("wave_let_go")
-    alone = released.needed == 0  # 4: all were let go so far, and the next takes the place of the first
-    return good if alone else _compared(policy, evidence, good, named=harm_named, now=now)
+    good = Advance() if wave.needed else Advance("wave_let_go")  # 4: where all were, the next takes its place
+    return good if released.needed == 0 else _compared(policy, evidence, good, named=harm_named, now=now)
 
 
 def installation_readings(

@@ -39,6 +39,7 @@ def decide_again(
             withdrawn=bool(rest["withdrawn"]),
             reports_waiting=bool(rest["reports_waiting"]),
             harm_named=bool(rest.get("harm_named", False)),
+            harm_ends=bool(rest.get("harm_ends", False)),
             silence_pauses=bool(rest.get("silence_pauses", False)),
             silence_accepted=bool(rest.get("silence_accepted", False)),
             evidence=msgspec.convert(facts.get("evidence"), Evidence | None),

@@ -11,6 +11,7 @@ import pytest
 from ringroad.ship.gate import (
     Advance,
     Evidence,
+    Finish,
     GateDecision,
     GatePolicy,
     Grow,
@@ -158,3 +159,36 @@ def test_without_a_budget_none_is_spent_and_without_a_comparison_failures_speak_
     rules = GatePolicy(failed_permille_max=100)
     assert harm_of(rules, WAVE, WAVE, evidence=None, budget=None) == ""
     assert harm_of(rules, FAILING, FAILING, evidence=None, budget=None) == "too_many_failures"
+
+
+OVER = replace(WAVE, vehicles_installed=1_000, newest_outcome_at=NOW - timedelta(days=3))
+
+
+@pytest.mark.parametrize(
+    ("fault", "ramp", "decided"),
+    [
+        (FAULT, None, Finish()),
+        (CONFINED, None, Hold("harm_seen: fault in van/EU")),
+        (replace(FAULT, low_milli=1_251), None, Hold("harm_seen: fault")),
+        (CONFINED, SMALL, Hold("harm_seen: fault in van/EU")),
+        (UNBOUNDED, None, Finish()),
+        (UNBOUNDED, SMALL, Hold("harm_seen: budget_spent")),
+    ],
+)
+def test_a_campaign_that_has_nothing_more_to_release_does_not_finish_over_harm(
+    fault: Reading, ramp: Ramp | None, decided: GateDecision
+) -> None:
+    """It waits for a person, as one that may go on does; before, it finished and the next plan heard of nothing."""
+    spent = replace(ramp, state=replace(ramp.state, left=0)) if ramp else None
+    for ends in (True, False):
+        facts = {
+            "wave": msgspec.to_builtins(OVER), "released": msgspec.to_builtins(OVER),
+            "evidence": msgspec.to_builtins(Evidence(id=7, readings=(fault, SILENCE), read_at=NOW)),
+            "ramp": msgspec.to_builtins(spent),
+            "rest": {
+                "last_wave": True, "withdrawn": False, "reports_waiting": False, "harm_named": True,
+                **({"harm_ends": True} if ends else {}),
+            },
+        }  # fmt: skip
+        again = decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW)
+        assert again == (decided if ends else Finish())
