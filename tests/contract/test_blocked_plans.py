@@ -366,3 +366,46 @@ def test_the_pages_and_the_api_name_the_generation_that_they_show_and_offer_no_a
         page = client.get(path).raise_for_status().text
         assert "Generation 2 of the plan is blocked; this page shows generation 1." in page
         assert "/start" not in page
+
+
+def test_a_campaign_is_not_resumed_once_its_release_did_harm_elsewhere_since_its_plan_even_before_the_pause(
+    story: Story,
+) -> None:
+    add_vehicles(story.conn, range(8))
+    story.start(query=f"vin = {vin(0)}", waves=(1,))
+    first = story.campaign()
+    story.start(query=f"vin = {vin(1)}", waves=(1,))
+    halted = story.campaign()
+    later: dict[str, Any] = {"actor": "ben", "now": story.now + timedelta(hours=1)}
+    with transaction(story.conn):
+        store.halt(story.conn, story.ids, halted, actor="gate", reason="too_many_failures", now=later["now"])
+    later["now"] += timedelta(hours=1)
+    given: dict[str, Any] = {"campaign_id": first.id, **later}
+    with transaction(story.conn):
+        paused = store.pause(story.conn, story.ids, generation=first.generation, reason="look", **given)
+    with pytest.raises(Conflict) as refused, transaction(story.conn):
+        store.resume(story.conn, story.ids, generation=paused.generation, **given)
+    assert refused.value.code == "release_halted_since"
+
+
+def test_a_campaign_whose_plan_cannot_be_read_is_stopped_all_the_same_and_the_next_plan_says_so(
+    story: Story,
+) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start()
+    campaign = story.campaign()
+    story.conn.execute(
+        "UPDATE campaign_plan SET document = jsonb_set(document, '{request,gate}', '7') WHERE id = %s",
+        [campaign.plan_id],
+    )
+    with transaction(story.conn):
+        store.abort(
+            story.conn, story.ids, campaign_id=campaign.id, generation=campaign.generation, actor="ben",
+            reason="stop", now=story.now,
+        )  # fmt: skip
+    assert story.campaign().state is CampaignState.ABORTED
+    fact = latest_fact(story.conn, kind=FactKind.CAMPAIGN_ABORTED, subject=campaign.id)
+    assert fact is not None
+    assert fact.body == {"reason": "stop", "harm": "not_known"}
+    (found,) = [each for each in story.plan().findings if each["code"] == "release_halted_before"]
+    assert found["message"].endswith("not known yet")

@@ -43,7 +43,7 @@ from ringroad.ship.model import Campaign, CampaignState, PlanFinding
 from ringroad.ship.plan import VERDICTS, Plan
 from ringroad.ship.store.batches import withdraw
 from ringroad.ship.store.control import judge_control, read_control
-from ringroad.ship.store.halts import AGAIN, read_harm, refuse_halted_since
+from ringroad.ship.store.halts import AGAIN, read_harm_or_word, refuse_halted_since
 from ringroad.ship.store.pausing import (
     move,
     pause,
@@ -275,7 +275,7 @@ def abort(
         CampaignState.DRAFT, CampaignState.PLANNED, CampaignState.APPROVED, CampaignState.RUNNING,
         CampaignState.PAUSED,
     )  # fmt: skip
-    harm = read_harm(conn, campaign)
+    harm = read_harm_or_word(conn, campaign)
     moved = move(conn, campaign, generation, to=CampaignState.ABORTED, of=before, reason=reason, now=now)
     body = {
         "reason": moved.state_reason,

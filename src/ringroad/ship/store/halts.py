@@ -10,6 +10,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+import structlog
+
 from ringroad.kernel.errors import Conflict
 from ringroad.ship.check import HaltedBefore
 from ringroad.ship.gate import harm_of
@@ -20,6 +22,8 @@ from ringroad.ship.store.reading import SQL, read_plan, read_waves
 from ringroad.storage.db import Connection
 
 AGAIN: Final = "plan again: the checker names it, and whoever approves the plan accepts it"
+HARM_NOT_KNOWN: Final = "not_known"
+LOG = structlog.get_logger(__name__)
 HALTS_NAMED_MAX: Final = 5  # campaigns in which a release did harm; one is reason enough to look
 
 
@@ -38,6 +42,16 @@ def read_harm(conn: Connection, campaign: Campaign) -> str:
     wave, released = read_waves(conn, campaign, reports_min=gate.reports_min)
     evidence = read_evidence(conn, campaign, plan)
     return harm_of(gate, wave, released, evidence=evidence, budget=plan.request.ramp)
+
+
+def read_harm_or_word(conn: Connection, campaign: Campaign) -> str:
+    """Return the same for who stops a campaign by hand, which never fails for what cannot be read: `HARM_NOT_KNOWN`."""
+    try:
+        with conn.transaction():  # what fails in the database undoes this alone
+            return read_harm(conn, campaign)
+    except Exception:
+        LOG.exception("harm of a campaign not read", campaign_id=campaign.id)
+        return HARM_NOT_KNOWN
 
 
 def refuse_halted_since(conn: Connection, release_id: str, since: datetime | None, *, hint: str) -> None:

@@ -80,7 +80,8 @@ def resume(
         raise Forbidden(
             "the maker of a plan cannot accept that reports are missing", hint="ask another approver"
         )
-    refuse_halted_since(conn, campaign.release_id, campaign.state_at, hint="abort this one, and plan another")
+    made_at = current_plan(conn, campaign).made_at if campaign.plan_id else None
+    refuse_halted_since(conn, campaign.release_id, made_at, hint="abort this one, and plan another")
     moved = move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,), now=now)
     paused_s = max(0.0, (now - (campaign.state_at or now)).total_seconds())
     SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
