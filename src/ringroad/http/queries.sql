@@ -147,6 +147,7 @@ SELECT l.id, l.title, l.opened_at, f.title AS finding_title, f.id AS finding_id,
 
 -- name: vins
 -- Who is asked for, by an index for each filter: a filter that is none is no part of the plan (`http/context.py`).
+-- Here and below, what was never offered is as old as its release to it, or as its approval: older than what ended since.
 SELECT v.vin FROM vehicle v
  WHERE (:vin::text IS NULL OR v.vin = :vin)
    AND (:q::text IS NULL OR position(upper(:q) IN v.vin) > 0)
@@ -159,7 +160,7 @@ SELECT v.vin FROM vehicle v
        WHEN 'blocked' THEN v.blocked_reason IS NOT NULL
        WHEN 'quiet' THEN v.blocked_reason IS NULL AND coalesce(
             (SELECT a.state NOT IN ('offered', 'active', 'cancelling', 'failed', 'rolled_back', 'expired') FROM assignment a
-              WHERE a.vin = v.vin ORDER BY a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at) DESC, a.action_id DESC LIMIT 1), true)
+              WHERE a.vin = v.vin ORDER BY a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at, greatest(a.released_at, a.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = a.campaign_id)) DESC, a.action_id DESC LIMIT 1), true)
        ELSE true END
  ORDER BY v.vin LIMIT :rows_max OFFSET :rows_skip;
 
@@ -169,7 +170,7 @@ SELECT v.vin FROM assignment a JOIN vehicle v ON v.vin = a.vin
  WHERE CASE :state WHEN 'updating' THEN a.state IN ('offered', 'active', 'cancelling')
             ELSE a.state IN ('failed', 'rolled_back', 'expired') AND a.action_id =
                  (SELECT o.action_id FROM assignment o WHERE o.vin = a.vin
-                   ORDER BY o.state IN ('offered', 'active', 'cancelling') DESC, coalesce(o.finished_at, o.offered_at) DESC, o.action_id DESC LIMIT 1) END
+                   ORDER BY o.state IN ('offered', 'active', 'cancelling') DESC, coalesce(o.finished_at, o.offered_at, greatest(o.released_at, o.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = o.campaign_id)) DESC, o.action_id DESC LIMIT 1) END
    AND (:vin::text IS NULL OR v.vin = :vin)
    AND (:q::text IS NULL OR position(upper(:q) IN v.vin) > 0)
    AND (:programme_id::text IS NULL OR v.programme_id = :programme_id)
@@ -194,7 +195,7 @@ SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_
   LEFT JOIN release r ON r.id = v.release_id
   LEFT JOIN LATERAL (  -- what it works on; else its newest
        SELECT * FROM assignment x WHERE x.vin = v.vin
-        ORDER BY x.state IN ('offered', 'active', 'cancelling') DESC, coalesce(x.finished_at, x.offered_at) DESC, x.action_id DESC LIMIT 1) a ON true
+        ORDER BY x.state IN ('offered', 'active', 'cancelling') DESC, coalesce(x.finished_at, x.offered_at, greatest(x.released_at, x.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = x.campaign_id)) DESC, x.action_id DESC LIMIT 1) a ON true
  WHERE v.vin = ANY (:vins) ORDER BY v.vin;
 
 -- name: fleet_versions
@@ -276,7 +277,7 @@ WITH own AS (
        AND (:state::text IS NULL
             OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
      ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN a.vin END,  -- what is under way, then what moved last
-              a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at) DESC, a.action_id DESC
+              a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at, greatest(a.released_at, a.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = a.campaign_id)) DESC, a.action_id DESC
      LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
@@ -292,7 +293,7 @@ SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false)
   JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
  ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN shown.vin END,
-          a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at) DESC, a.action_id DESC;
+          a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at, greatest(a.released_at, a.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = a.campaign_id)) DESC, a.action_id DESC;
 
 -- name: vehicle_reports
 SELECT id, action_id, kind, event_at, received_at, body, applied_at

@@ -1231,6 +1231,8 @@ SELECT a.action_id, a.state_detail, v.gateway, a.consented_at IS NOT NULL AS con
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.vin = :vin AND a.offered_at IS NOT NULL AND c.state = 'running'
    AND (a.state IN ('pending', 'offered') OR a.state = 'active' AND a.began_at IS NULL AND v.gateway = 'native')
+   AND (a.state <> 'pending'  -- what waits behind another update is asked of nobody
+        OR NOT EXISTS (SELECT FROM assignment o WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling')))
    AND a.consented_at IS NULL AND (p.document -> 'request' ->> 'consent')::boolean
  ORDER BY a.state = 'pending', a.offered_at DESC, a.action_id DESC LIMIT 1;
 
