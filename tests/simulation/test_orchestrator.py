@@ -247,6 +247,25 @@ def test_an_image_that_nobody_lists_is_told_with_its_digest_and_no_name_before_t
     assert "brake-3.0.0.bin" in told(world)[-1]
 
 
+def test_an_image_is_told_as_listed_nowhere_only_where_it_was_asked_what_is_listed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert drive(world) == "IDLE"
+    flash_elsewhere(world, "brake", listed=False)
+    answer = world.server.answer
+
+    def lists_nothing(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
+        if "/image/" in path and path.endswith(".json"):
+            return 404, b"", []
+        return answer(method, path, headers, body)
+
+    monkeypatch.setattr(world.server, "answer", lists_nothing)
+    world.order()
+    assert drive(world) == "FAILED"
+    assert last_code(world) == "drop_request"
+    assert all(UNLISTED not in names for names in told(world))
+
+
 def test_an_image_that_nobody_lists_keeps_nobody_from_a_server_of_before(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,11 +59,13 @@ class RefreshRefused(Untrusted):
 
     Attributes:
         state: what was verified before; persist it, so that progress such as a new root is not lost.
+        listed: the Image repository was verified as it is now, so that `state` knows which images are listed.
     """
 
-    def __init__(self, cause: Untrusted, *, state: TrustState) -> None:
+    def __init__(self, cause: Untrusted, *, state: TrustState, listed: bool) -> None:
         super().__init__(cause.message, hint=cause.hint, code=cause.code, detail=cause.detail)
         self.state = state
+        self.listed = listed
 
 
 Refresh = Generator[FileRequest, bytes | None, RefreshResult]
@@ -97,13 +99,15 @@ def refresh(state: TrustState, *, vin: str, now: datetime, inventory: VehicleInv
         check_targets=partial(check_director, inventory=inventory),
     )
     image = TrustedRepository(state.image, name="image", now=now, check_targets=check_image_repository)
+    listed = False
     try:
         director_targets = yield from _refresh_one(director)
         image_targets = yield from _refresh_one(image)
+        listed = True
         targets = match_targets(director_targets, image_targets, inventory, now=now)
     except Untrusted as error:
         raise RefreshRefused(
-            error, state=replace(state, director=director.state, image=image.state)
+            error, state=replace(state, director=director.state, image=image.state), listed=listed
         ) from error
     return RefreshResult(
         state=TrustState(image=image.state, director=director.state, verified_at=now),

@@ -86,6 +86,7 @@ class Executor:
         self._gateway = gateway
         self._images = images
         self.trust = trust
+        self._listed_for: int | None = None  # action that the Image repository was verified for, in this life
         self._clock = clock
         self._durability: Durability = durability
         self._refusal = refusal
@@ -151,6 +152,13 @@ class Executor:
         """Return the digests of the images that are whole in the store; looked up only while it matters."""
         return self._images.stored() if self._memory.state.state == "DOWNLOADING" else frozenset()
 
+    @property
+    def listed(self) -> bool:
+        """Say whether it was asked for this update which images are listed: a plan is made of that, a refusal may be."""
+        state = self._memory.state
+        known = state.plan is not None or self._listed_for == state.action_id
+        return state.action_id is not None and known
+
     # Getting ready -------------------------------------------------------------------------------
 
     async def _sync(self) -> float:
@@ -159,6 +167,7 @@ class Executor:
             result = await self._refresh(inventory)
         except RefreshRefused as error:
             self._keep_trust(error.state)
+            self._listed_for = self._memory.state.action_id if error.listed else None
             if error.code == Attack.FREEZE:
                 # Expired metadata never installs, but the next may be fresh: those are other bytes.
                 return self._tries.try_again(
@@ -170,6 +179,7 @@ class Executor:
             return self._tries.after_network(error, what="sync", tries_max=decide.SYNC_TRIES_MAX)
         self._tries.network_answered()
         self._keep_trust(result.state)
+        self._listed_for = self._memory.state.action_id
         package = result.vehicle_package
         if package is None or package.action_id != self._memory.state.action_id:
             detail = "the Director does not speak of this action yet"

@@ -126,7 +126,7 @@ def sign_manifest(
         trust: of the vehicle; knows images that others installed, if the Image repository lists them.
         keys: each ECU's signer, by serial.
         counter: from `ManifestBook.next_counter`.
-        fresh: what is listed was asked for since the ECUs were; else nothing can be said to be listed nowhere.
+        fresh: what is listed was asked for, for this update; else nothing can be said to be listed nowhere.
         now: UTC.
 
     Raises:

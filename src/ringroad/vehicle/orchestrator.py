@@ -450,9 +450,8 @@ class Orchestrator:
         if not look or not self._memory.outbox.settled or clock.monotonic_s() < self._manifest_at_s:
             return
         inventory = await self.ecus.inventories()
-        ended = due and self.state.action_id is not None  # the update's end: what is listed was asked for
         tells = due or self._manifests.differs(inventory)
-        failed = await self._put_manifest(inventory, fresh=ended) if tells else None
+        failed = await self._put_manifest(inventory, fresh=due and self._executor.listed) if tells else None
         # A few times per start, and ever more seldom while one is due: what stays away must not keep buses awake.
         self._looks += 1
         self._looked = not is_worth_a_look(inventory, failed, looks=self._looks)
@@ -466,7 +465,7 @@ class Orchestrator:
     async def _tell(self, inventory: Inventory) -> None:
         """Tell the server what ECUs run, if that is not what it was told, before an update is refused for it."""
         if self._manifests.differs(inventory):
-            await self._put_manifest(inventory, fresh=True)
+            await self._put_manifest(inventory, fresh=self._executor.listed)
 
     async def _put_manifest(self, inventory: Inventory, *, fresh: bool) -> RingroadError | None:
         """Tell what ECUs run; return why that failed."""

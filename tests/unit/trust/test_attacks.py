@@ -533,6 +533,21 @@ def test_a_release_counter_equal_to_the_committed_one_is_accepted() -> None:
     assert world.run().targets
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_refusal_says_whether_the_image_repository_was_verified_before_it(listed: bool) -> None:  # noqa: FBT001
+    world = make_world()
+    if listed:  # what is refused is that the two do not agree
+        world.inventory = VehicleInventory(
+            ecus=tuple(replace(ecu, release_counter=9) for ecu in world.inventory.ecus)
+        )
+    else:
+        director(world, vin=OTHER_VIN)
+    with pytest.raises(RefreshRefused) as refused:
+        world.run()
+    assert refused.value.code == (Attack.ROLLBACK if listed else Attack.WRONG_VEHICLE)
+    assert refused.value.listed is listed
+
+
 def test_the_clock_floor_moves_only_with_a_complete_refresh() -> None:
     world = make_world()
     world.now = NOW + timedelta(days=3_650)
