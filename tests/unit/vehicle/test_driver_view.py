@@ -120,6 +120,24 @@ def test_an_update_that_did_not_fit_says_that_there_is_no_room(code: str) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("self_test_failed", "A test failed, so "),
+        ("new_faults", "A test failed, so "),
+        ("version_mismatch", "A test failed, so "),
+        ("access_denied", "Part of the vehicle did not take it, so "),
+        ("", "Part of the vehicle did not take it, so "),
+    ],
+)
+def test_an_update_that_was_taken_back_says_whether_a_test_failed_and_the_code_for_a_workshop(
+    code: str, why: str
+) -> None:
+    view = view_of(glance("ROLLED_BACK", code=code))
+    assert view.text == f"{why}the vehicle runs what it ran before. You need not do anything."
+    assert (f"<dt>For the workshop</dt><dd>{code}</dd>" in render_page(view, token="t")) is bool(code)
+
+
 @pytest.mark.parametrize("plan", [PLAN, None])
 @pytest.mark.parametrize(
     ("code", "detail", "expected"),

@@ -98,6 +98,7 @@ def _facts(view: DriverView, words: Words) -> str:
         (words.say("page.way_back"), view.way_back),
         (words.say("page.from_peers"), view.from_peers),
         (words.say("page.stands"), view.time),
+        (words.say("page.code"), view.code),
     ]
     shown = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in rows if value

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.protocol.vehicle import PHASES, Phase, VehicleState
+from ringroad.vehicle.agents.base import Reason
 from ringroad.vehicle.consent import CONSENT_HOURS, DENIED, LATER_HOURS, digest_notes
 from ringroad.vehicle.decide import AWAY, TAKEN_BACK
 from ringroad.vehicle.deltas import Coming
@@ -39,6 +40,9 @@ _NOTHING_CHANGED: Final[frozenset[VehicleState]] = frozenset({"CANCELLED", "SUPE
 NO_ROOM: Final = frozenset(
     {"disk_full", "store_full"}
 )  # codes of an update that the image store had no room for
+# Codes of an update that was taken back since a test of what ran failed.
+_TESTED: Final = frozenset({Reason.SELF_TEST_FAILED, Reason.NEW_FAULTS, Reason.VERSION_MISMATCH})
+_CODED: Final[frozenset[VehicleState]] = frozenset({"ROLLED_BACK", "ROLLBACK_FAILED", "FAILED"})
 # What a precondition on a signal wants, for somebody who knows no signals; the term itself stands behind it.
 _WANTED: Final[tuple[tuple[str, str], ...]] = (
     ("Vehicle.Speed", "wanted.speed"),
@@ -87,6 +91,7 @@ class DriverView:
         way_back: to be downloaded beside it, so that what runs now can be put back.
         from_peers: that came from vehicles nearby and not over the air.
         time: of the installation, in words.
+        code: why it ended so, for a workshop.
         installed: whether the vehicle runs it.
         ecus: of the update.
     """
@@ -106,6 +111,7 @@ class DriverView:
     way_back: str = ""
     from_peers: str = ""
     time: str = ""
+    code: str = ""
     installed: bool = False
     ecus: tuple[EcuLine, ...] = ()
 
@@ -129,6 +135,8 @@ def view_of(glance: Glance, words: Words = ENGLISH) -> DriverView:
         text = text or (words.say(key) if words.has(key) else "")
     if state.state == "FAILED" and state.code in NO_ROOM:
         text = words.say("result.no_room")
+    if state.state == "ROLLED_BACK" and state.code in _TESTED:
+        text = words.say("result.tested")
     cancelled = state.state == "CANCELLED"
     declined = cancelled and (state.code == DENIED or state.detail.rstrip(".") == DECLINED)
     declined_for = cancelled and not declined and state.detail.startswith(DECLINED_FOR)
@@ -139,8 +147,9 @@ def view_of(glance: Glance, words: Words = ENGLISH) -> DriverView:
     headline = words.say("headline.stands" if _stands(glance) else f"headline.{state.state}")
     if declined:
         headline = words.say("headline.declined")
+    code = state.code if state.state in _CODED else ""
     if plan is None:
-        return DriverView(headline=headline, tone=tone, text=text, waits=_waits(glance, words))
+        return DriverView(headline=headline, tone=tone, text=text, waits=_waits(glance, words), code=code)
     asked = _asked(glance)
     coming = glance.coming if glance.coming and state.state in BEFORE_INSTALLING else Coming()
     return DriverView(
@@ -161,6 +170,7 @@ def view_of(glance: Glance, words: Words = ENGLISH) -> DriverView:
         time=time_text(plan.conduct.install_s, words)
         if state.state in BEFORE_INSTALLING | {"DOWNLOADED"}
         else "",
+        code=code,
         installed=state.state == "SUCCEEDED",
         ecus=_ecus(glance, words),
     )
