@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringroad.kernel.clock import SystemClock
+from ringroad.kernel.errors import Conflict
+from ringroad.sim.vecu.config import EcuConfig, ServerConfig, ServerTable
 from ringroad.sim.vecu.medium import ERASED, FileMedium, MemoryMedium
+from ringroad.sim.vecu.server import VecuServer
 
 SIZE = 64
 STEPS = st.lists(
@@ -42,3 +47,16 @@ def test_a_bank_far_behind_the_first_takes_no_room_for_the_gap(tmp_path: Path) -
     assert flash.read((16 << 20) - 2, 8) == ERASED * 2 + b"image" + ERASED
     flash.close()
     assert (tmp_path / "flash.bin").stat().st_blocks * 512 < 1 << 20
+
+
+def test_a_virtual_ecu_does_not_start_on_the_flash_file_of_another_until_that_ended(tmp_path: Path) -> None:
+    ecu = EcuConfig(
+        serial="S1", hardware_id="hw", vin="WRR00000000000001", layout="ab", bank_bytes=4096, secret=b"secret"
+    )
+    table = ServerTable(flash="flash.bin", fsync=False)
+    config = ServerConfig(ecu=ecu, server=table, folder=tmp_path)
+    first = VecuServer(config, clock=SystemClock())
+    with pytest.raises(Conflict, match="another virtual ECU runs on the flash file"):
+        VecuServer(config, clock=SystemClock())
+    asyncio.run(first.close())
+    asyncio.run(VecuServer(config, clock=SystemClock()).close())

@@ -216,7 +216,7 @@ def test_two_ecus_behind_an_entity_cannot_have_one_address(tmp_path: Path) -> No
     ]
     with pytest.raises(InvalidInput, match="seat and door have one logical address behind h:13400"):
         connect_channels(ecus)
-    Zone(tmp_path)
+    asyncio.run(Zone(tmp_path).server.close())
     text = (tmp_path / "seat.toml").read_text().replace(str(ADDRESSES["seat"]), str(ADDRESSES["door"]))
     (tmp_path / "seat.toml").write_text(text)
     with pytest.raises(InvalidInput, match="logical addresses of their own"):

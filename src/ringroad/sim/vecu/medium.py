@@ -6,11 +6,12 @@ A `kill -9` of the process loses nothing written; a cut inside a write leaves a 
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from typing import Final, Protocol
 
-from ringroad.kernel.errors import RingroadError, Unavailable
+from ringroad.kernel.errors import Conflict, RingroadError, Unavailable
 
 PAGE_BYTES: Final = 4096
 ERASED: Final = b"\xff"
@@ -53,14 +54,32 @@ class FileMedium:
     Args:
         path: made when missing.
         fsync: False leaves durability against a crash of the machine to the operating system.
+        alone: refuse a file that another such ECU has; the kernel frees it when the process ends.
+
+    Raises:
+        Conflict: another ECU runs on the file.
+        Unavailable: it cannot be opened.
     """
 
-    def __init__(self, path: Path, *, fsync: bool = True) -> None:
+    def __init__(self, path: Path, *, fsync: bool = True, alone: bool = False) -> None:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Unavailable(f"the flash file {path} cannot be opened: {error.strerror}") from error
+        if alone:
+            self._lock(path)
         self._fsync = fsync
+
+    def _lock(self, path: Path) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._file)
+            raise Conflict(
+                f"another virtual ECU runs on the flash file {path}",
+                hint="stop it first; one flash file is one ECU",
+                code="flash_locked",
+            ) from error
 
     def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes; what was never written reads as erased."""

@@ -57,7 +57,7 @@ class VecuServer:
         server = config.server
         script = read_script(config.path(server.script)) if server.script else Script()
         self.config = config
-        self.medium = FileMedium(config.path(server.flash), fsync=server.fsync)
+        self.medium = FileMedium(config.path(server.flash), fsync=server.fsync, alone=True)
         self.port = EcuPort(config.ecu, self.medium, clock=clock, script=script, seed=server.seed)
         self.behind = [VecuServer(read_config(config.path(name)), clock=clock) for name in server.behind]
         addresses = {one.config.server.logical_address for one in (self, *self.behind)}
