@@ -457,6 +457,18 @@ def test_parts_lie_where_they_are_said_to_and_what_is_worth_moving_is_named(peop
     assert [each["part"] for each in gone["parts"]] == ["wiper-blades"]
 
 
+def test_the_picks_of_a_day_are_those_of_the_hours_that_the_line_works(
+    people: People, conn: Connection
+) -> None:
+    order(conn)
+    (always,) = stocked(people.operator, {"part": "tow_bar", "places": 12, "zone": "bulk"}).json()["parts"]
+    with transaction(conn):
+        rests = read_plant((FIRST / "plant.toml").read_text())
+        save_plant(conn, IDS, plant=rests, generation=1, actor="tester", now=CLOCK.now())
+    (part,) = people.viewer.get(f"{HERE}/stock").json()["parts"]
+    assert part["picks_day"] == pytest.approx(always["picks_day"] * 15.5 / 24)
+
+
 def test_stock_that_cannot_be_is_refused_and_nothing_of_it_is_kept(people: People) -> None:
     for part, named in (
         ({"part": "axles", "places": 201, "zone": "fast"}, "fast"),
