@@ -16,9 +16,15 @@ import pytest
 
 from ringroad.build import store_plant
 from ringroad.build.plant import store_events
-from ringroad.build.plant.store_events import SNAPSHOT_EVENTS, line_state, list_refused, take_events
+from ringroad.build.plant.store_events import (
+    SNAPSHOT_EVENTS,
+    line_state,
+    list_refused,
+    standing_line,
+    take_events,
+)
 from ringroad.build.store import import_programme
-from ringroad.build.store_stops import open_stops
+from ringroad.build.store_stops import end_stop, open_stops
 from ringroad.http.auth import Role
 from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.loop.mes import land_events
@@ -165,6 +171,31 @@ def test_a_stop_replans_and_what_contradicts_the_record_changes_nothing(conn: Co
     resumed = store_plant.current_schedule(conn, "wren")
     assert resumed is not None
     assert (resumed.cause, dict(resumed.document.stopped)) == ("station_resumed", {})
+
+
+def test_a_stop_that_a_person_ended_stands_no_more_and_may_come_again(conn: Connection) -> None:
+    land_events(conn, IDS, CLOCK, [message(1, event("stopped", "marriage", reason="robot 3"))])
+    (stop,) = open_stops(conn, programme_id="wren")
+    with transaction(conn):
+        end_stop(conn, IDS, stop_id=stop.id, actor="olga", now=CLOCK.now())
+    assert standing_line(conn, "wren").stations["marriage"].stopped == ""
+    land_events(
+        conn,
+        IDS,
+        CLOCK,
+        [message(2, msgspec.structs.replace(event("stopped", "marriage", reason="robot 4"), id="again"))],
+    )
+    assert list_refused(conn, "wren") == []
+    assert [each.reason for each in open_stops(conn, programme_id="wren")] == ["robot 4"]
+    assert standing_line(conn, "wren").stations["marriage"].stopped == "robot 4"
+
+
+def test_a_vehicle_that_is_born_stands_in_the_line_no_more(conn: Connection) -> None:
+    one = order(conn)
+    land_events(conn, IDS, CLOCK, [message(1, event("entered", "marriage", one))])
+    assert set(standing_line(conn, "wren").vehicles) == {one}
+    conn.execute("UPDATE plant_order SET state = 'born', vin = 'WRN00000000000001' WHERE id = %s", [one])
+    assert set(standing_line(conn, "wren").vehicles) == set()
 
 
 def test_a_quality_stop_is_not_lifted_by_a_station(conn: Connection) -> None:

@@ -113,7 +113,11 @@ def get_line_state(ctx: Ctx, *, programme_id: Id, position: Position = None) -> 
     """Say where the vehicles of a line are and what stands, now or after so many events."""
     with ctx.connection() as conn:
         line = get_programme(conn, programme_id).programme.line
-        state = store_events.line_state(conn, programme_id, line, position=position)
+        state = (
+            store_events.standing_line(conn, programme_id, line)
+            if position is None
+            else store_events.line_state(conn, programme_id, line, position=position)
+        )
     return line_state_view(programme_id, state, line)
 
 
@@ -129,7 +133,11 @@ def branch_line_state(ctx: Ctx, programme_id: Id, data: JSONBody[NewBranch]) -> 
     now = ctx.clock.now()
     with ctx.connection() as conn:
         line = get_programme(conn, programme_id).programme.line
-        state = store_events.line_state(conn, programme_id, line, position=data.position)
+        state = (
+            store_events.standing_line(conn, programme_id, line)
+            if data.position is None
+            else store_events.line_state(conn, programme_id, line, position=data.position)
+        )
     heard = max([now, *(event.at for event in data.events)])  # in a branch nothing is in the future
     branched, refused = fold(state, [(event, heard) for event in data.events], line)
     return BranchView(

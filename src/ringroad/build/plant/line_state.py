@@ -11,7 +11,7 @@ Pure. Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -158,6 +158,18 @@ def fold(
         else:
             state = after
     return state, tuple(refused)
+
+
+def without(state: LineState, *, stops: Collection[str], orders: Collection[str]) -> LineState:
+    """Return a state without stops of stations that others ended, and without vehicles that are known to have left."""
+    return replace(
+        state,
+        vehicles={order: each for order, each in state.vehicles.items() if order not in orders},
+        stations={
+            name: replace(each, stopped="", stopped_at=None) if name in stops else each
+            for name, each in state.stations.items()
+        },
+    )
 
 
 def _impossible(event: MesEvent, line: Line, *, received_at: datetime) -> tuple[Code, str] | None:

@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Cause, Order
-from ringroad.build.plant.line_state import LineState, RefusedEvent, apply, fold
+from ringroad.build.plant.line_state import LineState, RefusedEvent, apply, fold, without
 from ringroad.build.plant.store import SQL
 from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import forget as forget_results
@@ -132,7 +132,8 @@ def take_events(
         if before:
             after: LineState | RefusedEvent = _told_before(event, msgspec.convert(before["body"], MesEvent))
         else:
-            after = apply(state, event, line, received_at=message.received_at)
+            begun = _without_ended(conn, programme_id, state) if event.kind == "stopped" else state
+            after = apply(begun, event, line, received_at=message.received_at)
         if isinstance(after, LineState):
             after = _kept(
                 conn, ids, clock, programme_id=programme_id, message=message, event=event, after=after, replans=replans
@@ -174,6 +175,13 @@ def line_state(
             hint=f"the newest is {SQL.last_position(conn, programme_id=programme_id)}; events are kept for {KEPT_DAYS} days",
         )
     return found
+
+
+def standing_line(conn: Connection, programme_id: str, line: Line | None = None) -> LineState:
+    """Return the newest state of a line, without stops that a person ended and vehicles that are born. Raises: NotFound."""
+    state = _without_ended(conn, programme_id, line_state(conn, programme_id, line))
+    rows = BUILD.orders_by_id(conn, programme_id=programme_id, order_ids=list(state.vehicles))
+    return without(state, stops=(), orders={row["id"] for row in rows if row["state"] == "born"})
 
 
 def list_events(
@@ -233,6 +241,16 @@ def forget(conn: Connection, programme_id: str, *, now: datetime) -> None:
     SQL.forget_states(conn, programme_id=programme_id, oldest=oldest)
     SQL.forget_refused(conn, oldest=oldest)
     forget_results(conn, programme_id, now=now)
+
+
+def _without_ended(conn: Connection, programme_id: str, state: LineState) -> LineState:
+    stopped = [name for name, each in state.stations.items() if each.stopped]
+    ended = {
+        name
+        for name in stopped
+        if SQL.open_stop_of_station(conn, programme_id=programme_id, station=name) is None
+    }
+    return without(state, stops=ended, orders=()) if ended else state
 
 
 def _decoded(message: Told) -> MesEvent | str:

@@ -53,7 +53,7 @@ def look(
     conn: Connection, programme_id: str, line: Line, asked: Mapping[str, str | None], *, now: datetime
 ) -> Look:
     """Return the state of a line that the page's address asks for; the newest, and why, where there is none such."""
-    newest = store_events.line_state(conn, programme_id, line)
+    newest = store_events.standing_line(conn, programme_id, line)
     state, position, note = newest, _number(asked.get("position")), ""
     if position is not None and position < newest.position:
         try:
