@@ -13,7 +13,7 @@ from ringroad.cli.groups import EXIT_NO, ClientGroup, example, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, exactly, table, tail
-from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 
 _PROGRAMME = click.option("--programme", help="The vehicle programme; default: the only one.")
 ROWS_SHOWN = 15  # worst things of a kind
@@ -130,6 +130,10 @@ def rate(
     if len(found) != 1:
         raise NotFound(f"there is no one gate {gate!r}", hint="ringroad quality gates shows all")
     (row,) = found
+    if as_proposed and not row["changes"]:
+        raise Conflict(
+            f"gate {gate!r} has no proposal that is worth a decision", hint="ringroad quality gates says why"
+        )
     body = {
         "station": row["station"], "gate": gate, "inspect_permille": row["others_permille"] if share is None else round(1000 * share),
         "all_of": [each["key"] for each in row["all_of"]] if as_proposed else [],
