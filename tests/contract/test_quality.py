@@ -374,6 +374,27 @@ def test_a_claim_of_the_field_moves_the_gate_that_should_have_caught_it(pg_url: 
         assert (moved.record.slipped, moved.record.missed) == (8, 0)
         assert moved.record.escapes.fails > found.record.escapes.fails
         assert (moved.proposal.inspect_permille, moved.proposal.changes) == (1000, True)
+        with conn.transaction(force_rollback=True):  # had it looked at all of them, at three by chance
+            conn.execute(
+                "INSERT INTO station_result (programme_id, event_id, plant_id, station, gate, check_name, vehicle,"
+                " order_id, variant, software, lots, passed, attempt, at, told_at, told_by)"
+                " SELECT 'wren', id, 'wren-mother', %(station)s, %(gate)s, 'leak', id, id, variant, '1.0', '{}', true, 1,"
+                " %(now)s, %(now)s, 'mes' FROM plant_order WHERE vin = ANY(%(vins)s)",
+                {
+                    "station": moved.record.station,
+                    "gate": moved.record.gate,
+                    "vins": vins,
+                    "now": CLOCK.now(),
+                },
+            )
+            conn.execute(
+                "UPDATE gate_draw SET inspect = true, permille = CASE WHEN o.vin = ANY(%s) THEN 50 ELSE 1000 END"
+                " FROM plant_order o WHERE o.id = order_id AND o.vin = ANY(%s)",
+                (vins[:3], vins),
+            )
+            looked = gates(conn).record
+            assert (looked.slipped, looked.missed, looked.missed_named) == (0, 8, 5)
+            assert (looked.inspected, looked.refused) == (303, 4)
         operator, approver = (
             {"Authorization": f"Bearer {add_account(pg_url, name, role)}"}
             for name, role in (("olga", Role.OPERATOR), ("anna", Role.APPROVER))

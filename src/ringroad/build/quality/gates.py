@@ -15,7 +15,7 @@ Source: Deming, Out of the Crisis, chapter 15 (inspect all or nothing, by break-
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -63,7 +63,8 @@ class GateRecord:
         left: vehicles that left it, inspected or not.
         inspected: of these.
         refused: of the inspected, not right at once.
-        missed: escapes among the inspected: claims and faults of the field traced to this gate.
+        missed: escapes among vehicles that it looked at: claims and faults of the field traced to this gate.
+        missed_named: of these, of vehicles that it did not look at by chance, but for their kind or lot.
         slipped: escapes among the others.
         finds: what is believed of its check before: bad vehicles that it refuses and that it passes.
     """
@@ -80,6 +81,7 @@ class GateRecord:
     all_of: tuple[Alike, ...] = ()
     all_of_drawn: int = 0
     all_of_share: float | None = None
+    missed_named: int = 0
 
     def __post_init__(self) -> None:
         """Refuse counts that contradict each other."""
@@ -93,9 +95,12 @@ class GateRecord:
     @property
     def arrives_bad(self) -> Belief:
         """Share of vehicles that come to it bad."""
-        bad = min(self.inspected, self.refused + self.missed)
+        by_chance = max(0, self.missed - self.missed_named)  # as the inspected came
+        bad = min(self.inspected, self.refused + by_chance)
         seen = Belief(bad=JEFFREYS + bad, good=JEFFREYS + self.inspected - bad)
-        least = min(1.0, (bad + self.slipped) / max(1, self.left))  # who was claimed did not come by chance
+        least = min(
+            1.0, (bad + self.missed - by_chance + self.slipped) / max(1, self.left)
+        )  # who was claimed did not come by chance
         if least <= seen.fails:
             return seen
         weight = seen.bad + seen.good
@@ -105,7 +110,10 @@ class GateRecord:
     def overlooks(self) -> Belief:
         """Share of bad vehicles that it looks at and passes."""
         found, missed = self.finds
-        return Belief(bad=missed + self.missed, good=found + self.refused)
+        by_chance = max(
+            0, self.missed - self.missed_named
+        )  # what it refused of the others is not in `refused`
+        return Belief(bad=missed + by_chance, good=found + self.refused)
 
     @property
     def escapes(self) -> Belief:
@@ -162,9 +170,9 @@ def propose_rate(record: GateRecord, costs: GateCosts | None, cells: Sequence[Ce
         record.arrives_bad.fails * record.overlooks.first_pass
     )  # of a vehicle that it looks at by chance
     risks = _risks(record, cells, catches)
-    looked_now, caught_now = _looks(risks, frozenset(record.all_of), record.inspect_permille)
+    looked_now, caught_now = _looks(risks, record.all_of, record.inspect_permille)
     bad = (
-        record.arrives_bad.fails * sum(each.share * each.catches for each in risks) / catches
+        min(1.0, record.arrives_bad.fails * sum(each.share * each.catches for each in risks) / catches)
         if catches
         else 0.0
     )
@@ -188,7 +196,9 @@ def propose_rate(record: GateRecord, costs: GateCosts | None, cells: Sequence[Ce
     share = sum(each.share for each in worth)
     kinds, others = _chosen(worth, share)
     looked, caught = _looks(risks, kinds, others)
-    changed = sum(each.share for each in risks if (each.kind in kinds) != (each.kind in record.all_of))
+    changed = sum(
+        each.share for each in risks if _is_of(kinds, each.kind) != _is_of(record.all_of, each.kind)
+    )
     if others == ALL and record.inspect_permille == ALL:
         changed = 0.0  # all is all, whatever has a name besides
     changes = max(abs(others - record.inspect_permille), 1000 * changed) >= STEP_PERMILLE
@@ -220,18 +230,18 @@ def _risks(record: GateRecord, cells: Sequence[Cell], catches: float) -> list[Ri
     What is caught by chance is known of vehicles that it looked at by chance, before the kinds were decided also of these.
     """
     named = [(each, _kind(each), each.tally.vehicles) for each in cells if each.tally.vehicles]
-    of_kinds = sum(n for _, kind, n in named if kind in record.all_of)
+    of_kinds = sum(n for _, kind, n in named if _is_of(record.all_of, kind))
     others = sum(n for _, _, n in named) - of_kinds
     if not others and not of_kinds:
         return [Risk(share=1.0, catches=catches, kind=None)]
     share = of_kinds / (of_kinds + others) if record.all_of_share is None else record.all_of_share
     share = 0.0 if not of_kinds else 1.0 if not others else share
     chance = max(0.0, 1 - record.all_of_drawn / of_kinds) if of_kinds and others else 1.0
-    seen = [(cell, n * chance if kind in record.all_of else n) for cell, kind, n in named]
+    seen = [(cell, n * chance if _is_of(record.all_of, kind) else n) for cell, kind, n in named]
     mean = sum(n * cell.belief.fails for cell, n in seen) / sum(n for _, n in seen)
     found = [
         Risk(
-            share=n * (share / of_kinds if kind in record.all_of else (1 - share) / others),
+            share=n * (share / of_kinds if _is_of(record.all_of, kind) else (1 - share) / others),
             catches=min(1.0, cell.belief.fails * catches / mean),
             kind=kind,
         )
@@ -240,15 +250,18 @@ def _risks(record: GateRecord, cells: Sequence[Cell], catches: float) -> list[Ri
     return sorted(found, key=lambda each: -each.catches)
 
 
-def _looks(
-    risks: Sequence[Risk], kinds: Container[Alike | None], others_permille: int
-) -> tuple[float, float]:
+def _looks(risks: Sequence[Risk], kinds: Collection[Alike], others_permille: int) -> tuple[float, float]:
     """Return the share of vehicles that is looked at, and that is caught: all of some kinds, of others by chance."""
-    chance = [1.0 if each.kind in kinds else others_permille / 1000 for each in risks]
+    chance = [1.0 if _is_of(kinds, each.kind) else others_permille / 1000 for each in risks]
     return (
         sum(each.share * rate for each, rate in zip(risks, chance, strict=True)),
         sum(each.share * each.catches * rate for each, rate in zip(risks, chance, strict=True)),
     )
+
+
+def _is_of(kinds: Collection[Alike], kind: Alike | None) -> bool:
+    """Return whether vehicles are of one of these kinds, as a gate chooses them."""
+    return kind is not None and any(each.has(kind.variant, kind.software, kind.lots) for each in kinds)
 
 
 def _kind(cell: Cell) -> Alike:
@@ -263,6 +276,11 @@ def _reasons(record: GateRecord, catches: float, even: float, share: float) -> t
     if share < 1:
         found.append(
             f"{FLOOR_PERMILLE / 10:g} % of the others are inspected by chance, to learn when they get worse"
+        )
+    if record.all_of and record.all_of_share == 0:
+        found.append(
+            "no vehicle has been of the kinds that are all looked at since they were decided: with other software, or"
+            " another lot of any part there, it is of another kind"
         )
     if record.slipped:
         found.append(f"{record.slipped} vehicles that it did not look at came back from the field")

@@ -244,11 +244,15 @@ SELECT p.id FROM programme p
  WHERE EXISTS (SELECT FROM station_pass s WHERE s.programme_id = p.id) ORDER BY p.id;
 
 -- name: escaped
--- Vehicles that the field traced to a gate, and whether it had looked at them.
+-- Vehicles that the field traced to a gate, whether it had looked at them, and whether by chance, or as at all: as
+-- `gates_of_days` counts what it looked at.
 SELECT t.gate_station AS station, t.gate, o.id AS vehicle, o.variant, t.part, t.lot,
        EXISTS (SELECT FROM station_result r
                 WHERE r.programme_id = t.programme_id AND r.vehicle = o.id AND r.station = t.gate_station
-                  AND r.gate = t.gate) AS inspected
+                  AND r.gate = t.gate) AS inspected,
+       NOT EXISTS (SELECT FROM gate_draw c
+                    WHERE c.programme_id = t.programme_id AND c.order_id = o.id AND c.station = t.gate_station
+                      AND c.gate = t.gate AND NOT (c.inspect AND (c.permille < 1000 OR c.every))) AS by_chance
   FROM (SELECT DISTINCT ON (vin, gate_station, gate) * FROM field_trace
          WHERE programme_id = :programme_id AND gate <> '' AND occurred_at > :since
          ORDER BY vin, gate_station, gate, occurred_at) AS t

@@ -234,6 +234,7 @@ def _judged(
         station=station, gate=gate.name, inspect_permille=plant.plant.inspect_permille(path, gate),
         left=max(left, looked.inspected + len(slipped)), inspected=looked.inspected, refused=looked.refused,
         missed=len(own) - len(slipped), slipped=len(slipped),
+        missed_named=sum(row["inspected"] and not row["by_chance"] for row in own),
         finds=(JEFFREYS, JEFFREYS) if finds is None else (JEFFREYS + finds.total, JEFFREYS + finds.n - finds.total),
         all_of=plant.plant.inspects_all(path), all_of_drawn=drawn[0], all_of_share=drawn[1],
     )  # fmt: skip

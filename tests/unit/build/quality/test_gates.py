@@ -128,6 +128,41 @@ def test_kinds_that_are_all_looked_at_weigh_as_often_as_they_come_not_as_they_te
     assert found.cost_now == pytest.approx(found.cost_then)
 
 
+def test_a_kind_that_names_less_than_all_lots_is_weighed_as_it_is_drawn() -> None:
+    named = Alike(variant="v", lots=(("glass", "B"),))  # of any software
+    decided = record(inspect_permille=50, inspected=200, refused=1, all_of=(named,), all_of_drawn=250)
+    found, exact = (
+        propose_rate(each, COSTS, fit_yields(LOTS).cells)
+        for each in (decided, replace(decided, all_of=(LOT_B,)))
+    )
+    assert not found.changes
+    assert (found.inspect_permille, found.cost_now) == (exact.inspect_permille, exact.cost_now)
+    assert found.escapes_now == exact.escapes_now
+
+
+def test_kinds_that_no_vehicle_is_of_any_more_are_told() -> None:
+    decided = record(inspect_permille=50, all_of=(LOT_B,), all_of_share=0.0)
+    found = propose_rate(decided, COSTS, fit_yields(LOTS).cells)
+    assert any("no vehicle has been of the kinds" in reason for reason in found.reasons)
+
+
+def test_claims_of_vehicles_that_were_looked_at_for_their_kind_say_nothing_of_those_that_come_by_chance() -> (
+    None
+):
+    before = record(inspect_permille=50, inspected=500, refused=5, left=10_000)
+    named = replace(before, missed=40, missed_named=40)
+    assert named.arrives_bad == before.arrives_bad
+    assert named.overlooks == before.overlooks
+    assert named.escapes.fails > before.escapes.fails
+    assert replace(before, missed=40).arrives_bad.fails > 4 * before.arrives_bad.fails
+
+
+def test_no_more_than_every_vehicle_is_bad() -> None:
+    blind = record(inspect_permille=0, refused=900, finds=(0.5, 9_000.0), all_of=(LOT_B,), all_of_share=0.9)
+    found = propose_rate(blind, COSTS, fit_yields(LOTS).cells)
+    assert 0 <= found.escapes_now <= 1000
+
+
 def test_a_kind_that_got_well_is_left_to_chance_again() -> None:
     well = [replace(each, failed=1) for each in LOTS]
     decided = record(inspect_permille=50, inspected=200, refused=1, all_of=(LOT_B,), all_of_drawn=250)
