@@ -40,7 +40,7 @@ class Placed:
     """One process of a vehicle: the name of its ECU or bus, how it is spoken to, where, and the file that says so."""
 
     name: str
-    kind: Literal["bus", "DoIP", "HTTP", "CAN"]
+    kind: Literal["bus", "DoIP", "HTTP", "CAN", "CAN FD"]
     address: str
     file: Path
 
@@ -90,7 +90,8 @@ def place(folder: Path, *, first_port: int, free: Callable[[int], bool] = is_fre
                 can = msgspec.structs.replace(ecu.can, channel=bus.address)
                 _rewrite(file, found, found.server, can)
                 ecus.append(msgspec.structs.replace(ecu, can=can))
-                placed.append(Placed(name=ecu.name, kind="CAN", address=bus.address, file=file))
+                kind: Literal["CAN", "CAN FD"] = "CAN FD" if can.fd else "CAN"
+                placed.append(Placed(name=ecu.name, kind=kind, address=bus.address, file=file))
                 continue
             port = next(ports)
             server = msgspec.structs.replace(found.server, host=HOST, port=port)

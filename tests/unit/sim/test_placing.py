@@ -75,6 +75,23 @@ def test_every_ecu_answers_the_vehicle_where_it_was_placed(folder: Path) -> None
     asyncio.run(story())
 
 
+def test_an_ecu_of_a_can_fd_bus_is_called_one(tmp_path: Path) -> None:
+    ecus = {"gateway": ECUS["gateway"], "radar": {**ECU, "bus": "CAN FD"}}
+    blueprint = Blueprint(
+        programme_id="p", variant="city", region="EU", release_id="release_1", ecus=ecus, packages={}
+    )
+    home = tmp_path / "vehicle"
+    born = assemble(
+        home, make_vin(1), blueprint, HOME, clock=SystemClock(), secret=lambda size: draw_bytes(1, size, "x"),
+        durability="buffered",
+    )  # fmt: skip
+    asyncio.run(born)
+    placed = place(home, first_port=13_400, free=lambda _: True)
+    assert [(each.name, each.kind) for each in placed] == [
+        ("canfd", "bus"), ("gateway", "DoIP"), ("radar", "CAN FD"),
+    ]  # fmt: skip
+
+
 def test_what_a_person_wrote_into_the_files_stays_when_ecus_are_placed_again(folder: Path) -> None:
     files = {each.name: each.file for each in place(folder, first_port=13_400, free=lambda _: True)}
     can = files["can"]
