@@ -21,6 +21,7 @@ from ringroad.vehicle.identity import LOOKS_MAX
 from ringroad.vehicle.memory import read_state
 from ringroad.vehicle.observe import FaultWatch
 from ringroad.vehicle.orchestrator import MANIFEST_AGAIN_S, MANIFEST_AGAIN_S_MAX, Orchestrator
+from ringroad.vehicle.states import Tried
 from support.uptane import OTHER_VIN
 from support.vehicle_world import STEPS_MAX, Installed, World, content_of, director_target
 
@@ -176,6 +177,17 @@ def test_an_ecu_that_is_away_is_asked_a_few_times_for_what_it_tells_itself(
     asked = away - len(world.ecus["brake"].answers["inventory"])
     assert asked == (away if known else LOOKS_MAX)
     assert world.ecus["adas"].verbs.count("inventory") == world.ecus["brake"].verbs.count("inventory")
+
+
+def test_what_syncing_waits_for_is_told_on_the_vehicle_too(world: World) -> None:
+    world.ecus["brake"].answers["inventory"] = [Failed(reason=Reason.UNREACHABLE, detail="no answer")] * 30
+    seen: list[tuple[str, str]] = []
+    world.observer = lambda entry, state: (
+        seen.append(state.noted) if isinstance(entry, Tried) and state.state == "SYNCING" else None
+    )
+    world.order()
+    drive(world)
+    assert set(seen) == {("unreachable", "brake: no answer")}
 
 
 def test_looks_at_an_ecu_that_is_away_are_a_minute_apart(world: World) -> None:

@@ -302,7 +302,7 @@ class CampaignState:
             rollback is one.
         restarts: starts of the orchestrator with something under way since it last got further.
         code, detail: typed reason of the last state change or of the ECU that failed since; the same for people.
-        noted: code and subject of the last note in this state.
+        noted: code and subject of the last note in this state; in SYNCING of the last failed try as well.
         notes: how many notes there were in this state, but for those of what peers gave.
         unreachable: ECUs that did not answer when they were last tried.
         known_faults: codes by serial from before the installation; None until they were read.
@@ -397,13 +397,13 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
             return replace(state, known_faults=MappingProxyType(faults))
         case Answered(answer=answer):
             return replace(state, answer=answer, noted=("", ""))  # what it still waits for is told again
-        case Tried(what=what, code=code):
+        case Tried(what=what, code=code, detail=detail):
             known = _without(state.unreachable, tried_ecu(entry, state))
             if code == Reason.UNREACHABLE and (serial := tried_ecu(entry, state)):
                 known |= {serial}
-            return replace(
-                state, tries={**state.tries, what: state.tries.get(what, 0) + 1}, unreachable=known
-            )
+            tries = {**state.tries, what: state.tries.get(what, 0) + 1}
+            noted = (code, detail) if state.state == "SYNCING" else state.noted  # no plan names an ECU yet
+            return replace(state, tries=tries, unreachable=known, noted=noted)
         case Noted(code=code, about=about, peer_bytes=given):
             return replace(
                 state, noted=state.noted if given else (code, about), notes=state.notes + (not given), peer_bytes=state.peer_bytes + given,
