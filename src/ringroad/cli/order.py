@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import click
@@ -12,6 +12,7 @@ from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_c
 from ringroad.cli.names import programme_of, read_due
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table, tail, when
+from ringroad.kernel.errors import RingroadError
 
 ORDERS_MAX = 1_000  # by one command
 
@@ -64,7 +65,27 @@ def add(
     text = "\n".join(
         f"order {row['id']}: {_what(row['variant'], row['options'])}, {row['state']}" for row in rows
     )
+    if due:
+        text += _late(client, str(body["programme_id"]), {row["id"] for row in rows})
     shell.show(rows[0] if count == 1 else rows, text=text)
+
+
+def _late(client: Client, programme: str, orders: Collection[str]) -> str:
+    """Return which new orders are planned to leave after they are due; nothing, where no times are planned."""
+    try:
+        vehicles = client.get(f"/programmes/{programme}/line-times")["vehicles"]
+    except RingroadError:
+        return ""  # ordered they are
+    return late_text(vehicles, orders)
+
+
+def late_text(vehicles: Sequence[Mapping[str, Any]], orders: Collection[str]) -> str:
+    """Return a line for each of these orders that is planned to leave the line after it is due."""
+    return "".join(
+        f"\norder {each['order_id']} is planned to leave the line late, {when(each['leaves_at'])}"
+        for each in vehicles
+        if each["late"] and each["order_id"] in orders
+    )
 
 
 @group.command("cancel", epilog=example("ringroad order cancel 7k3mfq2a --reason 'customer withdrew'"))

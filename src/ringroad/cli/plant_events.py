@@ -40,7 +40,8 @@ def tell(shell: Shell, client: Client, *, file: Path, programme: str | None) -> 
     events = read_events(read_text(file, bytes_max=FILE_BYTES_MAX), filename=str(file))
     for first in range(0, len(events), PER_REQUEST):
         client.post(f"/programmes/{programme}/mes-events", {"events": events[first : first + PER_REQUEST]})
-    shell.show({"told": len(events)}, text=f"{counted(len(events), 'event')} told")
+    text = f"{counted(len(events), 'event')} told; those that cannot be: ringroad plant events --refused"
+    shell.show({"told": len(events)}, text=text)
 
 
 @click.command(

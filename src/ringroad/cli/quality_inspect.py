@@ -58,9 +58,10 @@ def contain(shell: Shell, client: Client, *, part: str, lot: str, reason: str, p
     """Let no vehicle with LOT of PART leave the line unless the gate that should catch it looked at it."""
     body = {"part": part, "lot": lot, "reason": reason}
     row = client.post(f"/programmes/{programme_of(client, programme)}/contained-lots", body)
-    shell.show(
-        row, text=f"lot {lot} of {part} is contained; {counted(row['on_line'], 'order')} on the line have it"
-    )
+    text = f"lot {lot} of {part} is contained; {counted(row['on_line'], 'order')} on the line have it"
+    if not row["on_line"]:
+        text += "\nif some should: is that how stations tell this part and this lot?"
+    shell.show(row, text=text)
 
 
 @click.command("contained", epilog=example("ringroad quality contained"))
