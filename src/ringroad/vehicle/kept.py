@@ -79,7 +79,7 @@ def ecus_of(state: CampaignState) -> tuple[PastEcu, ...]:
     return tuple(
         PastEcu(
             serial=ecu.serial, from_version=ecu.from_version, to_version=ecu.target.ecu_target.version,
-            state=str(state.ecus.get(ecu.serial, "")),
+            state=str(state.told(ecu.serial) if state.state == "ROLLED_BACK" else state.ecus.get(ecu.serial, "")),
         )
         for ecu in (state.plan.ecus if state.plan else ())
     )  # fmt: skip

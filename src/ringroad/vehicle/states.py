@@ -358,6 +358,8 @@ class CampaignState:
         ecu = self.ecus.get(serial, EcuState.IDLE)
         if serial in self.unreachable and ecu is not EcuState.FAILED:
             return EcuState.UNREACHABLE
+        if self.state == "ROLLED_BACK" and self.ecus.get(serial) in {EcuState.IDLE, EcuState.STAGED}:
+            return EcuState.ROLLED_BACK  # the way back did not come to it: it runs what it ran
         return EcuState.STAGING if ecu is EcuState.IDLE and self.state == "STAGING" else ecu
 
     def group(self) -> UpdateGroup | None:
@@ -398,12 +400,12 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
         case Answered(answer=answer):
             return replace(state, answer=answer, noted=("", ""))  # what it still waits for is told again
         case Tried(what=what, code=code, detail=detail):
-            known = _without(state.unreachable, tried_ecu(entry, state))
-            if code == Reason.UNREACHABLE and (serial := tried_ecu(entry, state)):
-                known |= {serial}
-            tries = {**state.tries, what: state.tries.get(what, 0) + 1}
+            serial, tries = tried_ecu(entry, state), {**state.tries, what: state.tries.get(what, 0) + 1}
+            gone = {serial} if serial and code == Reason.UNREACHABLE else set()
             noted = (code, detail) if state.state == "SYNCING" else state.noted  # no plan names an ECU yet
-            return replace(state, tries=tries, unreachable=known, noted=noted)
+            return replace(
+                state, tries=tries, unreachable=_without(state.unreachable, serial) | gone, noted=noted
+            )
         case Noted(code=code, about=about, peer_bytes=given):
             return replace(
                 state, noted=state.noted if given else (code, about), notes=state.notes + (not given), peer_bytes=state.peer_bytes + given,

@@ -17,6 +17,7 @@ from ringroad.vehicle.deltas import Coming
 from ringroad.vehicle.driver.page import render_page
 from ringroad.vehicle.driver.view import Said, size_text, take_word, time_text, view_of
 from ringroad.vehicle.glance import Glance
+from ringroad.vehicle.kept import ecus_of
 from ringroad.vehicle.states import Answer, CampaignState, EcuPlan, EcuState, Plan
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -110,6 +111,16 @@ def test_while_it_is_prepared_it_is_said_what_it_waits_for(seen: Glance, headlin
 def test_parts_of_an_update_that_changed_nothing_are_unchanged(over: VehicleState, ecu: EcuState) -> None:
     (line,) = view_of(glance(over, ecus={"S1": ecu}, done={"S1": (1, 2)})).ecus
     assert (line.word, line.percent) == ("unchanged", None)
+
+
+@pytest.mark.parametrize("ecu", [EcuState.IDLE, EcuState.STAGED, EcuState.ROLLED_BACK])
+def test_all_parts_of_an_update_that_was_taken_back_are_as_before(ecu: EcuState) -> None:
+    seen = glance("ROLLED_BACK", ecus={"S1": ecu}, done={"S1": (1, 2)})
+    (line,) = view_of(seen).ecus
+    assert (line.word, line.percent) == ("as before", None)
+    assert seen.state.told("S1") is EcuState.ROLLED_BACK
+    assert seen.state.told("another") is EcuState.IDLE
+    assert [each.state for each in ecus_of(seen.state)] == ["ROLLED_BACK"]
 
 
 @pytest.mark.parametrize("code", ["disk_full", "store_full"])

@@ -317,7 +317,7 @@ def _ecus(glance: Glance, words: Words) -> tuple[EcuLine, ...]:
             word = words.say("ecu.downloading")
         if glance.state.state in _NOTHING_CHANGED and at in {EcuState.IDLE, EcuState.STAGED}:
             word, percent = words.say("ecu.unchanged"), None
-        if at is EcuState.COMMITTED:
+        if at in {EcuState.COMMITTED, EcuState.ROLLED_BACK}:
             percent = None
         lines.append(EcuLine(name=glance.names.get(ecu.serial, ecu.serial), word=word, percent=percent))
     return tuple(lines)
