@@ -403,9 +403,7 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
             serial, tries = tried_ecu(entry, state), {**state.tries, what: state.tries.get(what, 0) + 1}
             gone = {serial} if serial and code == Reason.UNREACHABLE else set()
             noted = (code, detail) if state.state == "SYNCING" else state.noted  # no plan names an ECU yet
-            return replace(
-                state, tries=tries, unreachable=_without(state.unreachable, serial) | gone, noted=noted
-            )
+            return replace(state, tries=tries, unreachable=_without(state.unreachable, serial) | gone, noted=noted)  # fmt: skip
         case Noted(code=code, about=about, peer_bytes=given):
             return replace(
                 state, noted=state.noted if given else (code, about), notes=state.notes + (not given), peer_bytes=state.peer_bytes + given,
