@@ -198,6 +198,18 @@ def test_a_vehicle_that_is_born_stands_in_the_line_no_more(conn: Connection) -> 
     assert set(standing_line(conn, "wren").vehicles) == set()
 
 
+def test_vehicles_on_a_line_that_a_site_takes_over_stay_in_their_order(conn: Connection) -> None:
+    with transaction(conn):
+        one, two, three = (new_order(conn) for _ in range(3))
+        for each in (one, two, three):
+            store_plant.start_order(conn, IDS, order_id=each, actor="tester", now=CLOCK.now())
+        made = store_plant.replan(
+            conn, IDS, CLOCK, programme_id="wren", cause="new_orders", actor="tester",
+            triggered_s=CLOCK.monotonic_s(), triggered_at=CLOCK.now(), parent=[three, one, two],
+        )  # fmt: skip
+    assert made.document.sequence == (three, one, two)
+
+
 def test_a_quality_stop_is_not_lifted_by_a_station(conn: Connection) -> None:
     land_events(
         conn,

@@ -405,7 +405,10 @@ def replan(
     baseline = get_baseline(conn, programme_id)
     before = current.document.sequence if current else ()
     building = {order.id for order in orders if order.state == "building"}
-    frozen = [*(order_id for order_id in before if order_id in building), *sorted(building - set(before))]
+    placed = dict.fromkeys(
+        (*before, *(parent or ()))
+    )  # a site that takes a line over has no schedule of its own
+    frozen = [*(order_id for order_id in placed if order_id in building), *sorted(building - placed.keys())]
     bare = set(programme.variants) - set(baseline.packages) if baseline else set()
     unbuilt = dict.fromkeys(sorted(bare), "the baseline has no software for it")
     document = decide_schedule(
