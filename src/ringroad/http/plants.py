@@ -114,7 +114,7 @@ def import_plant(ctx: Ctx, request: Req, data: JSONBody[NewPlant]) -> ImportedPl
         if data.source is not None:
             plant = read_plant(data.source, find=find)
         else:
-            plant = plant_from_document(data.document or {}, find=find)
+            plant = plant_from_document(data.document or {}, find=find, new=True)
         found, kept = store.import_plant(
             conn, ctx.ids, plant=plant, may_lower=request.user.may(Role.APPROVER), actor=request.user.name,
             now=ctx.clock.now(), generation=data.generation,

@@ -115,6 +115,14 @@ def test_what_is_wrong_is_named_with_its_line(before: str, after: str, line: str
         assert line_of_text(line) in {problem.line for problem in named}
 
 
+def test_a_day_that_no_document_may_close_any_more_is_read_where_it_is_kept() -> None:
+    body = tomllib.loads(SOURCE.replace('"2026-12-25"', '"1999-12-25"', 1))
+    kept = plant_from_document(body)
+    assert "1999-12-25" in kept.structure.calendars[0].closed
+    with pytest.raises(InvalidInput, match="'1999-12-25' is no day"):
+        plant_from_document(body, new=True)
+
+
 def test_a_station_without_a_cycle_time_is_named() -> None:
     body = tomllib.loads(SOURCE)
     del body["parameters"]["assembly/Line 1/marriage"]["cycle_s"]

@@ -108,7 +108,7 @@ def import_aas(content: bytes) -> Plant:
         raise
     except Exception as error:  # foreign: whatever a file that is no shell makes of the SDK
         raise _wrong(str(error)[:300] or type(error).__name__) from error
-    plant = plant_from_document(document, what="the shell")
+    plant = plant_from_document(document, what="the shell", new=True)
     if shells[0].id != PREFIX + plant.id:
         raise _wrong(f"its shell is {shells[0].id!r}, its plant {plant.id!r}")
     return plant

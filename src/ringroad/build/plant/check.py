@@ -39,12 +39,12 @@ CLOSED_YEARS: Final = range(2000, 9000)  # a day of them can be told in any time
 PAIRED: Final = (("uptime_s", "repair_s"), ("first_pass", "rework_s"))  # one without the other says nothing
 
 
-def check_structure(reader: Reader, structure: Structure) -> None:
-    """Say what of the structure contradicts itself."""
+def check_structure(reader: Reader, structure: Structure, *, new: bool = False) -> None:
+    """Say what of the structure contradicts itself; `new`: also which days it cannot close, which closes nothing where kept."""
     calendars = [calendar.name for calendar in structure.calendars]
     _once(reader, ("calendars",), calendars, "calendar")
     for index, calendar in enumerate(structure.calendars):
-        _calendar(reader, calendar, ("calendars", index))
+        _calendar(reader, calendar, ("calendars", index), new=new)
     _once(reader, ("lines",), [f"{each.area}/{each.name}" for each in structure.lines], "line")
     for index, line in enumerate(structure.lines):
         _line(reader, line, ("lines", index), calendars)
@@ -217,7 +217,7 @@ def cycle_of(routing: Routing) -> Sequence[str]:
     return ()
 
 
-def _calendar(reader: Reader, calendar: Calendar, at: Path) -> None:
+def _calendar(reader: Reader, calendar: Calendar, at: Path, *, new: bool) -> None:
     if not calendar.hours:
         return
     try:
@@ -227,7 +227,8 @@ def _calendar(reader: Reader, calendar: Calendar, at: Path) -> None:
         reader.say((*at, "hours"), f"calendar {calendar.name!r}: {error.message}{hint}")
     for day in calendar.closed:
         try:
-            known = date.fromisoformat(day).year in CLOSED_YEARS
+            year = date.fromisoformat(day).year
+            known = not new or year in CLOSED_YEARS
         except ValueError:
             known = False
         if not known:

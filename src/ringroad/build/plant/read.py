@@ -111,14 +111,14 @@ def find_plant_problems(
         return None, (ProgrammeProblem(line=line, message=f"not TOML: {error}"),)
     except RecursionError:
         return None, (ProgrammeProblem(line=1, message="not TOML that is read here: it is nested too deep"),)
-    return _from_raw(Reader(lines=locate(source.replace("\r\n", "\n"))), raw, find)
+    return _from_raw(Reader(lines=locate(source.replace("\r\n", "\n"))), raw, find, new=True)
 
 
 def plant_from_document(
-    document: Mapping[str, Any], *, what: str = "the plant document", find: Find = nowhere
-) -> Plant:
-    """Read what `Plant.to_document` wrote. Raises: InvalidInput."""
-    plant, problems = _from_raw(Reader(lines=TomlLines(source="", lines={})), document, find)
+    document: Mapping[str, Any], *, what: str = "the plant document", find: Find = nowhere, new: bool = False
+) -> Plant:  # fmt: skip
+    """Read what `Plant.to_document` wrote; `new`: it comes in, and is held to more than one that is kept. Raises: InvalidInput."""
+    plant, problems = _from_raw(Reader(lines=TomlLines(source="", lines={})), document, find, new=new)
     if plant is None:
         raise refused(problems, filename=what)
     return plant
@@ -138,7 +138,7 @@ def refused(problems: tuple[ProgrammeProblem, ...], *, filename: str) -> Invalid
 
 
 def _from_raw(
-    reader: Reader, raw: Mapping[str, Any], find: Find
+    reader: Reader, raw: Mapping[str, Any], find: Find, *, new: bool
 ) -> tuple[Plant | None, tuple[ProgrammeProblem, ...]]:
     reader.known(raw, (), _PARTS)
     if raw.get("schema", model.SCHEMA) != model.SCHEMA:
@@ -147,7 +147,7 @@ def _from_raw(
     structure = _referred(reader, raw, identity, find) if "structure" in raw else _structure(reader, raw)
     if structure is None:
         return None, tuple(sorted(reader.problems, key=lambda problem: problem.line))
-    check_structure(reader, structure)
+    check_structure(reader, structure, new=new and "structure" not in raw)  # what is referred to is kept
     parameters = _parameters(reader, raw)
     bindings = _bindings(reader, raw)
     check_parameters(reader, structure, parameters, bindings)
