@@ -159,6 +159,14 @@ def test_a_vehicle_goes_back_only_from_a_gate_and_to_where_its_rework_leads() ->
     assert isinstance(back, LineState)
 
 
+def test_a_gate_that_hardly_refuses_a_vehicle_any_more_still_sends_one_back() -> None:
+    learned = replace(
+        LINE, stations=(*LINE.stations[:2], Station(name="test", cycle_s=60, rework_s=300, rework_to="trim"))
+    )
+    state = after(event("entered", "test", 0, "o1"), line=learned)
+    assert isinstance(apply(state, event("entered", "trim", 9, "o1"), learned, received_at=at(9)), LineState)
+
+
 def test_a_clock_a_little_ahead_is_believed() -> None:
     found = apply(LineState(), event("entered", "trim", 5, "o1"), LINE, received_at=at(0))
     assert isinstance(found, LineState)

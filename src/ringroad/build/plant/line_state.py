@@ -237,7 +237,7 @@ def _leads_back(state: LineState, line: Line, there: int, here: int) -> bool:
         and silent(there + 1, gate + 1)
         and silent(place[station.rework_to], here)
         for gate, station in enumerate(line.stations)
-        if station.rework_permille and station.rework_to in place
+        if station.rework_to in place
     )
 
 
