@@ -82,14 +82,8 @@ def bear(conn: Connection, order_id: str, *, vin: str = VIN, seen: bool) -> None
 
 
 def event(kind: Any, station: str, order_id: str, **more: Any) -> StreamMessage:
-    told = MesEvent(
-        id=f"{kind}-{station}-{order_id}",
-        kind=kind,
-        station=station,
-        at=CLOCK.now(),
-        order_id=order_id,
-        **more,
-    )
+    given: dict[str, Any] = {"id": f"{kind}-{station}-{order_id}"} | more
+    told = MesEvent(kind=kind, station=station, at=CLOCK.now(), order_id=order_id, **given)
     return StreamMessage(
         subject="ringroad.mes.v1.wren", payload=msgspec.json.encode(told), seq=hash(told.id) & 0xFFFFFFF,
         received_at=told.at + timedelta(seconds=1),
@@ -328,6 +322,32 @@ def test_the_line_is_told_as_a_vehicle_arrives_and_again_when_its_lot_is_contain
         ]  # fmt: skip
         with pytest.raises(Conflict, match="released already"):
             store_draw.release_lot(conn, IDS, lot_id=lot.id, reason="again", **who())
+
+
+def test_a_vehicle_comes_back_to_the_gate_that_is_to_look_at_it_after_all(conn: Connection) -> None:
+    with transaction(conn):
+        line(conn, permille=0)
+        order = started_order(conn)
+
+    def take(*told: StreamMessage) -> list[str]:
+        with transaction(conn):
+            take_events(conn, IDS, CLOCK, programme_id="wren", messages=told)
+        return [each.code for each in list_refused(conn, "wren")]
+
+    assert take(event("entered", STATION, order)) == []
+    assert take(event("used", STATION, order, part="battery", lot="B-17")) == []
+    assert take(event("entered", END, order)) == []
+    assert take(event("left", END, order)) == []
+    assert take(event("entered", END, order, id="again")) == ["out_of_order"]
+    with transaction(conn):
+        store_draw.contain_lot(
+            conn, IDS, programme_id="wren", part="battery", lot="B-17", reason="cells swell", **who()
+        )
+    back = event("entered", END, order, id="again")
+    results = [event("result", END, order, check=check, passed=True, id=check) for check in CHECKS]
+    assert take(back, *results, event("left", END, order, id="left again")) == ["out_of_order"]
+    with transaction(conn):
+        bear(conn, order, seen=False)
 
 
 def test_a_contained_lot_that_no_gate_looks_at_keeps_its_vehicles_on_the_line(conn: Connection) -> None:

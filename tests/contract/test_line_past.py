@@ -13,7 +13,7 @@ from ringroad.build.plan_line import ScheduleDocument
 from ringroad.build.plant.store_events import line_state, take_events
 from ringroad.build.store import get_programme
 from ringroad.build.store_past import Branch, load_past
-from ringroad.build.store_stops import begin_stop, end_stop
+from ringroad.build.store_stops import begin_stop, end_stop, open_stops
 from ringroad.build.store_what_if import ask_what_if, open_questions
 from ringroad.http.console.branches import Look, asked_from, look
 from ringroad.kernel.errors import InvalidInput, NotFound
@@ -110,6 +110,16 @@ def test_what_stood_then_stands_and_what_is_supposed_to_or_to_go_on(
     assert load_past(conn, LINE, Branch(position=7, events=(supposed,))).standing == {LAST: 120}
     goes_on = event("resumed", LAST)
     assert load_past(conn, LINE, Branch(position=7, events=(supposed, goes_on))).standing == {}
+
+
+def test_what_a_person_let_go_on_can_be_supposed_to_stand(conn: Connection, orders: list[str]) -> None:
+    assert orders
+    say(conn, event("stopped", FIRST, reason="robot 3"))
+    (stop,) = open_stops(conn, programme_id=LINE)
+    with transaction(conn):
+        end_stop(conn, IDS, stop_id=stop.id, actor="olga", now=CLOCK.now())
+    supposed = event("stopped", FIRST, id="supposed", reason="what if", expected_s=120)
+    assert FIRST in load_past(conn, LINE, Branch(events=(supposed,))).standing
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,30 @@ def test_a_stop_that_a_person_ended_stands_no_more_and_may_come_again(conn: Conn
     assert standing_line(conn, "wren").stations["marriage"].stopped == "robot 4"
 
 
+def test_a_station_goes_on_that_a_person_let_go_on_before_another_stopped(conn: Connection) -> None:
+    land_events(conn, IDS, CLOCK, [message(1, event("stopped", "marriage", reason="robot 3"))])
+    (stop,) = open_stops(conn, programme_id="wren")
+    with transaction(conn):
+        end_stop(conn, IDS, stop_id=stop.id, actor="olga", now=CLOCK.now())
+    told = [event("stopped", "flash_and_test", reason="probe"), event("resumed", "marriage")]
+    land_events(conn, IDS, CLOCK, [message(2 + n, each) for n, each in enumerate(told)])
+    assert list_refused(conn, "wren") == []
+    assert [each.station for each in open_stops(conn, programme_id="wren")] == ["flash_and_test"]
+
+
+def test_a_hub_follows_a_vehicle_where_its_site_took_it(conn: Connection) -> None:
+    one = order(conn)
+    told = [
+        message(1 + n, event("entered", station, one, after_s=n / 1000))
+        for n, station in enumerate(("flash_and_test", "marriage"))
+    ]
+    with transaction(conn):
+        take_events(conn, IDS, CLOCK, programme_id="wren", messages=told[:1])
+        heard = take_events(conn, IDS, CLOCK, programme_id="wren", messages=told[1:], replans=False)
+    assert (heard.taken, heard.refused) == (1, 0)
+    assert line_state(conn, "wren").vehicles[one].station == "marriage"
+
+
 def test_a_vehicle_that_is_born_stands_in_the_line_no_more(conn: Connection) -> None:
     one = order(conn)
     land_events(conn, IDS, CLOCK, [message(1, event("entered", "marriage", one))])

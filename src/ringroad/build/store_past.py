@@ -16,7 +16,7 @@ import msgspec
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Order
 from ringroad.build.plant.line_state import LineState, fold
-from ringroad.build.plant.store_events import line_state
+from ringroad.build.plant.store_events import line_state, without_ended
 from ringroad.build.stops import LineStop, expected_s, on_line, standing_s
 from ringroad.build.store import get_programme
 from ringroad.build.store_packages import SQL
@@ -83,6 +83,8 @@ def load_past(conn: Connection, programme_id: str, branch: Branch) -> Past:
     """
     line = get_programme(conn, programme_id).programme.line
     state = line_state(conn, programme_id, line, position=branch.position)
+    if branch.position is None:
+        state = without_ended(conn, programme_id, state)
     heard = max([each.at for each in branch.events] + ([state.at] if state.at else []), default=None)
     if heard is None:
         raise InvalidInput(

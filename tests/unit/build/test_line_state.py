@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringroad.build.model import Line, Station
-from ringroad.build.plant.line_state import LineState, RefusedEvent, apply, fold, stations_of
+from ringroad.build.plant.line_state import LineState, RefusedEvent, apply, fold, refold, stations_of
 from ringroad.protocol.mes import MesEvent
 
 T0 = datetime(2026, 11, 26, 8, tzinfo=UTC)
@@ -165,6 +165,33 @@ def test_a_gate_that_hardly_refuses_a_vehicle_any_more_still_sends_one_back() ->
     )
     state = after(event("entered", "test", 0, "o1"), line=learned)
     assert isinstance(apply(state, event("entered", "trim", 9, "o1"), learned, received_at=at(9)), LineState)
+
+
+def test_events_that_were_taken_are_not_judged_again_by_a_line_of_later() -> None:
+    taken = [
+        event("entered", "paint", 0, "o1"),  # a station of before
+        event("result", "paint", 1, "o1", check="leak", passed=True),
+        event("entered", "test", 2, "o1"),
+        event("entered", "trim", 3, "o1"),  # the way back that was
+        event("stopped", "roof", 4, reason="robot 3"),
+        event("stopped", "roof", 5, reason="robot 4"),  # a person ended the first
+    ]
+    state = refold(LineState(), taken, LINE)
+    assert (state.position, state.vehicles["o1"].station) == (len(taken), "trim")
+    assert state.stations["roof"].stopped == "robot 4"
+    assert "paint" not in state.stations
+
+
+def test_a_vehicle_comes_back_to_a_gate_that_waits_for_it_also_after_it_left_the_line() -> None:
+    gone = after(event("entered", "trim", 0, "o1"), event("left", "test", 9, "o1"))
+    back = event("entered", "test", 20, "o1")
+    assert refused(gone, back).code == "out_of_order"
+    state = apply(gone, back, LINE, received_at=at(20), back=True)
+    assert isinstance(state, LineState)
+    assert (state.built, state.done, set(state.vehicles)) == (0, (), {"o1"})
+    again = apply(state, event("left", "test", 30, "o1"), LINE, received_at=at(30))
+    assert isinstance(again, LineState)
+    assert (again.built, again.done) == (1, ("o1",))
 
 
 def test_a_clock_a_little_ahead_is_believed() -> None:

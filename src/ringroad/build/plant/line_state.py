@@ -128,7 +128,7 @@ class RefusedEvent:
 
 
 def apply(
-    state: LineState, event: MesEvent, line: Line, *, received_at: datetime
+    state: LineState, event: MesEvent, line: Line, *, received_at: datetime, back: bool = False
 ) -> LineState | RefusedEvent:
     """Return the state after an event, or why it cannot be.
 
@@ -137,10 +137,11 @@ def apply(
         event: what a station said.
         line: its stations, in order.
         received_at: when we heard of it, to know the future by.
+        back: there is a way back for this vehicle that the line does not tell of.
     """
     reason = _impossible(event, line, received_at=received_at)
     if reason is None:
-        reason = _of_vehicle(state, event, line) if event.order_id else _of_station(state, event)
+        reason = _of_vehicle(state, event, line, back=back) if event.order_id else _of_station(state, event)
     if reason is not None:
         return RefusedEvent(event=event, code=reason[0], reason=reason[1])
     return _moved(state, event, line)
@@ -158,6 +159,19 @@ def fold(
         else:
             state = after
     return state, tuple(refused)
+
+
+def refold(state: LineState, events: Iterable[MesEvent], line: Line) -> LineState:
+    """Return the state after events that were taken: none is judged again, by a line or a rule of later.
+
+    Of a station that the line has no longer they say nothing, but count.
+    """
+    names = {station.name for station in line.stations}
+    for event in events:
+        of_none = event.kind in {"result", "used"} and event.order_id not in state.vehicles
+        known = event.station in names and not of_none
+        state = _moved(state, event, line) if known else replace(state, position=state.position + 1)
+    return state
 
 
 def without(state: LineState, *, stops: Collection[str], orders: Collection[str]) -> LineState:
@@ -196,10 +210,10 @@ def _impossible(event: MesEvent, line: Line, *, received_at: datetime) -> tuple[
     return None
 
 
-def _of_vehicle(state: LineState, event: MesEvent, line: Line) -> tuple[Code, str] | None:
+def _of_vehicle(state: LineState, event: MesEvent, line: Line, *, back: bool) -> tuple[Code, str] | None:
     """Return what of the line's state contradicts an event about a vehicle."""
     place = {station.name: number for number, station in enumerate(line.stations)}
-    if event.order_id in state.done:
+    if event.order_id in state.done and not (back and event.kind == "entered"):
         return "out_of_order", f"{_told(event)} after it left the line"
     before = state.vehicles.get(event.order_id)
     if before is None:
@@ -217,7 +231,7 @@ def _of_vehicle(state: LineState, event: MesEvent, line: Line) -> tuple[Code, st
         return "duplicate", f"order {event.order_id} is in {event.station} already"
     if event.kind == "left" and here == there and not before.inside:
         return "duplicate", f"order {event.order_id} left {event.station} already"
-    if here < there and not _leads_back(state, line, there, here):
+    if here < there and not back and not _leads_back(state, line, there, here):
         return "out_of_order", f"{_told(event)} after it was {_where(before)}: the line has no way back there"
     if event.kind in {"result", "used"} and here != there:
         return "contradiction", f"{_told(event)} while it is {_where(before)}"
@@ -261,6 +275,8 @@ def _moved(state: LineState, event: MesEvent, line: Line) -> LineState:
         case "entered" | "left":
             failed = before.failed if before else ()
             parts = before.parts if before else 0
+            if event.order_id in done:  # it came back
+                done, built = tuple(each for each in done if each != event.order_id), built - 1
             vehicles[event.order_id] = VehicleOnLine(
                 station=event.station,
                 inside=event.kind == "entered",

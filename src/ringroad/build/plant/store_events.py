@@ -10,7 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -21,12 +21,12 @@ from psycopg.types.json import Jsonb
 
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Cause, Order
-from ringroad.build.plant.line_state import LineState, RefusedEvent, apply, fold, without
+from ringroad.build.plant.line_state import LineState, RefusedEvent, apply, refold, without
 from ringroad.build.plant.store import SQL
 from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import forget as forget_results
 from ringroad.build.quality.store import lots_used, take_results
-from ringroad.build.quality.store_draw import choose
+from ringroad.build.quality.store_draw import choose, list_draws
 from ringroad.build.store import get_programme
 from ringroad.build.store_birth import line_of_programme, take_used
 from ringroad.build.store_packages import SQL as BUILD
@@ -132,8 +132,15 @@ def take_events(
         if before:
             after: LineState | RefusedEvent = _told_before(event, msgspec.convert(before["body"], MesEvent))
         else:
-            begun = _without_ended(conn, programme_id, state) if event.kind == "stopped" else state
+            begun = (
+                without_ended(conn, programme_id, state, [event.station])
+                if event.kind == "stopped"
+                else state
+            )
             after = apply(begun, event, line, received_at=message.received_at)
+            if isinstance(after, RefusedEvent) and after.code == "out_of_order":  # unless it is to be there
+                back = not replans or _is_awaited(conn, programme_id, event)  # a site took it by its own line
+                after = apply(begun, event, line, received_at=message.received_at, back=back)
         if isinstance(after, LineState):
             after = _kept(
                 conn, ids, clock, programme_id=programme_id, message=message, event=event, after=after, replans=replans
@@ -165,10 +172,7 @@ def line_state(
         conn, programme_id=programme_id, after=state.position, position=NEWEST if position is None else position,
         rows_max=10 * SNAPSHOT_EVENTS,
     )  # fmt: skip
-    events = [(msgspec.convert(each["body"], MesEvent), each["received_at"]) for each in rows]
-    found, refused = fold(state, events, told)
-    # A station that the line has no longer: its events stay in the log and say nothing of the line any more.
-    found = _at(found, state.position + len(events)) if refused else found
+    found = refold(state, (msgspec.convert(each["body"], MesEvent) for each in rows), told)
     if position is not None and found.position != position:
         raise NotFound(
             f"the line of {programme_id} has no state after {position} events",
@@ -179,7 +183,7 @@ def line_state(
 
 def standing_line(conn: Connection, programme_id: str, line: Line | None = None) -> LineState:
     """Return the newest state of a line, without stops that a person ended and vehicles that are born. Raises: NotFound."""
-    state = _without_ended(conn, programme_id, line_state(conn, programme_id, line))
+    state = without_ended(conn, programme_id, line_state(conn, programme_id, line))
     rows = BUILD.orders_by_id(conn, programme_id=programme_id, order_ids=list(state.vehicles))
     return without(state, stops=(), orders={row["id"] for row in rows if row["state"] == "born"})
 
@@ -243,8 +247,23 @@ def forget(conn: Connection, programme_id: str, *, now: datetime) -> None:
     forget_results(conn, programme_id, now=now)
 
 
-def _without_ended(conn: Connection, programme_id: str, state: LineState) -> LineState:
-    stopped = [name for name, each in state.stations.items() if each.stopped]
+def _is_awaited(conn: Connection, programme_id: str, event: MesEvent) -> bool:
+    """Return whether a gate of the station is to look at the vehicle and has not, as after its lot was contained."""
+    return event.kind == "entered" and any(
+        each.station == event.station and each.inspect and each.passed is None
+        for each in list_draws(conn, programme_id, order_id=event.order_id)
+    )
+
+
+def without_ended(
+    conn: Connection, programme_id: str, state: LineState, stations: Collection[str] | None = None
+) -> LineState:
+    """Return a state without stops that a person ended: of some stations, or of all."""
+    stopped = [
+        name
+        for name, each in state.stations.items()
+        if each.stopped and (stations is None or name in stations)
+    ]
     ended = {
         name
         for name in stopped
@@ -409,7 +428,3 @@ def _keep_state(conn: Connection, programme_id: str, state: LineState, *, now: d
         conn, programme_id=programme_id, position=state.position, state=Jsonb(state.to_document()), now=now
     )
     SQL.drop_states_between(conn, programme_id=programme_id, position=state.position, events=SNAPSHOT_EVENTS)
-
-
-def _at(state: LineState, position: int) -> LineState:
-    return LineState.from_document(state.to_document() | {"position": position})
