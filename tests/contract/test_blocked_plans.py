@@ -148,7 +148,7 @@ def test_a_release_that_halted_a_campaign_is_shipped_again_only_by_who_accepts_t
     assert reading.releases(story.conn, release_id="release_1.0.0")[0].halted == []
 
 
-def fails_in(story: Story, faults: int) -> None:
+def fails_in(story: Story, faults: int, policy: SequentialPolicy = COMPARED) -> None:
     """Fold readings in: so many of the updated vehicles have a fault, one of the controls, over the same time."""
     hours = 3_600 * 1_000_000
     row = TickRow(
@@ -156,7 +156,7 @@ def fails_in(story: Story, faults: int) -> None:
     )
     with transaction(story.conn):
         record_reading(
-            story.conn, story.campaign_id, COMPARED, [row], through_us=to_us(story.now), now=story.now
+            story.conn, story.campaign_id, policy, [row], through_us=to_us(story.now), now=story.now
         )
 
 
@@ -235,6 +235,30 @@ def test_that_harm_holds_a_campaign_is_a_fact_once_and_so_is_that_it_does_not_an
     assert passed.causes == (held.id,)
     assert told(Hold("budget_in_flight")) == (1, 1)
     assert told(Hold("harm_seen: fault")) == (2, 1)
+
+
+def test_harm_that_shows_after_the_gate_paused_for_silence_halts_and_orders_back(story: Story) -> None:
+    add_vehicles(story.conn, range(60))
+    policy = SequentialPolicy(metrics=COMPARED.metrics)
+    story.start(
+        gate=GatePolicy(reports_min=3, sequential=policy), control=WaveSize(vehicles=20), waves=(3,), rollback_installed=True
+    )  # fmt: skip
+    story.ddi(story.vehicles("offered")[0], "closed", "success", kind="closed")
+    story.later(3_601)
+    story.tick()
+    assert story.campaign().state_reason == "too_few_reports_for_good"
+    paused = story.campaign().generation
+    decided = len(store.list_gate_decisions(story.conn, story.campaign_id))
+    assert story.tick().decisions == ()
+    assert len(store.list_gate_decisions(story.conn, story.campaign_id)) == decided
+    assert story.campaign().generation == paused
+    fails_in(story, 200, policy)
+    story.tick()
+    assert (story.campaign().state, story.campaign().state_reason) == (
+        CampaignState.HALTED,
+        "worse_than_control: fault",
+    )
+    assert len(story.vehicles(kind="rollback")) == 1
 
 
 def test_an_abort_without_harm_leaves_nothing_to_the_next_plan(story: Story) -> None:

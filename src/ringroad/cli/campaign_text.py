@@ -83,7 +83,7 @@ def next_text(row: Row, recovery: Row | None) -> str:
             f"next, as the gate holds it for harm: ringroad campaign evidence {short} shows what is compared\n"
             f"      ringroad campaign abort {short} --reason WHY ends it; vehicles that installed it stay on it until they are ordered back"
         )
-    if row["state"] == "paused" and row["state_reason"].endswith(FOR_GOOD):
+    if row["state"] == "paused" and row["state_reason"] in FOR_GOOD:
         return (
             f"next: ringroad campaign resume {short} --without-reports lets it go on all the same, as an approver\n"
             f"      ringroad campaign vehicles {short} --state expired shows who is silent; ringroad campaign abort {short} ends it"

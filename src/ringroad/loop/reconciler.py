@@ -2,7 +2,7 @@
 
 1. Fold device reports into actions.
 2. Close actions whose deadline passed.
-3. Let the gate of each running campaign decide, and make its decision true.
+3. Let the gate of each running campaign decide, and make its decision true; of one that a gate paused, a halt alone.
 4. Offer vehicles that have become free; sign Director bundles; withdraw those that no longer hold.
 
 Each step is its own transactions, so that a crash between any two leaves consistent facts and the next
@@ -29,8 +29,9 @@ from ringroad.kernel.errors import Conflict
 from ringroad.loop.bundles import IssueBundle, issue_waiting, withdraw_closed
 from ringroad.loop.lookout import EVERYTHING, Look, Lookout
 from ringroad.ship import store
-from ringroad.ship.gate import GateDecision, decide_gate
+from ringroad.ship.gate import GateDecision, Halt, decide_gate
 from ringroad.ship.model import Campaign, CampaignState
+from ringroad.ship.reason_words import FOR_GOOD
 from ringroad.ship.store.batches import RECONCILER
 from ringroad.ship.store.bundles import BUNDLES_MAX
 from ringroad.ship.store.evidence import read_evidence, read_ramp
@@ -101,7 +102,7 @@ def tick(
     offered = bundles = withdrawn = 0
     with lookout.look(conn) if lookout else nullcontext(EVERYTHING) as look:
         levels = store.read_levels(conn)
-        running = store.list_campaigns(conn, states=[CampaignState.RUNNING], rows_max=CAMPAIGNS_MAX)
+        running = _watched(conn)
         for campaign in sorted(running, key=lambda one: -levels.get(one.id, 0)):
             try:
                 decision = _decide(conn, ids, campaign, lookout, now=now, reports_waiting=waiting)
@@ -147,10 +148,24 @@ def _order_back(conn: Connection, ids: Ids, lookout: Lookout | None, *, now: dat
     return set(halted)
 
 
+def _watched(conn: Connection) -> list[Campaign]:
+    """Return the campaigns whose gates look: those that run, and those that a gate paused, whose vehicles run on."""
+    states = (CampaignState.RUNNING, CampaignState.PAUSED)
+    of_states = [store.list_campaigns(conn, states=[state], rows_max=CAMPAIGNS_MAX) for state in states]
+    return [campaign for listed in of_states for campaign in listed if _is_watched(campaign)]
+
+
+def _is_watched(campaign: Campaign) -> bool:
+    paused = campaign.state is CampaignState.PAUSED and campaign.state_reason in FOR_GOOD
+    return campaign.state is CampaignState.RUNNING or paused
+
+
 def evaluate(
     conn: Connection, ids: Ids, campaign_id: str, *, now: datetime, reports_waiting: bool = False
 ) -> GateDecision:
     """Let the gate decide on one running campaign and make it true, in the caller's transaction.
+
+    Of one that a gate paused a halt alone is made true and recorded.
 
     Args:
         conn: a connection in a transaction.
@@ -163,7 +178,7 @@ def evaluate(
         Conflict: the campaign moved on meanwhile; nothing was written.
     """
     campaign = store.read_campaign(conn, campaign_id)
-    if campaign.state is not CampaignState.RUNNING or campaign.plan_id is None:
+    if not _is_watched(campaign) or campaign.plan_id is None:
         raise Conflict(f"campaign {campaign_id} is {campaign.state}")
     plan = store.read_plan(conn, campaign.plan_id)
     policy = plan.request.gate
@@ -180,8 +195,11 @@ def evaluate(
         "harm_ends": True,
         "silence_pauses": True,
         "silence_accepted": store.is_silence_accepted(conn, campaign),
+        "pauses_last": True,
     }
     decision = decide_gate(policy, wave, released, now=now, evidence=evidence, ramp=ramp, **rest)
+    if campaign.state is CampaignState.PAUSED and not isinstance(decision, Halt):
+        return decision
     written = store.record_gate_decision(
         conn,
         campaign,

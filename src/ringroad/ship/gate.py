@@ -21,15 +21,12 @@ from datetime import datetime, timedelta
 from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.guard import BOUND_MICRONATS, Past, Reading, SequentialPolicy, read_installations
 from ringroad.ship.ramp import HarmBudget, RampState, decide_growth, harm_unbounded
-from ringroad.ship.reason_words import FOR_GOOD
 
 CLOCK_SKEW_S_MAX = 300  # seconds; evidence newer than this from now is contradictory
 DURATION_S_MAX = 10 * 365 * 86_400  # seconds; no campaign outlives its vehicles' first decade
 VEHICLES_MAX = 1_000_000_000  # vehicles; ten times the largest fleet
 PLAIN_HARM_MIN = 3  # vehicles; of fewer a good update may be unlucky
-PLAIN_HARM_PERMILLE = (
-    250  # of outcomes; no campaign goes on with a quarter of its vehicles harmed, whatever is compared
-)
+PLAIN_HARM_PERMILLE = 250  # of outcomes; no campaign goes on with a quarter harmed, whatever is compared
 HARM_SEEN = "harm_seen"  # a hold for harm: the word, and behind a colon what shows it
 BUDGET_SPENT = "budget_spent"  # by vehicles that were harmed while nothing bounds how many will be
 ENDLESS = frozenset({"too_few_reports", "too_many_silent", "evidence_too_old"})
@@ -231,6 +228,7 @@ def decide_gate(
     harm_ends: bool = False,
     silence_pauses: bool = False,
     silence_accepted: bool = False,
+    pauses_last: bool = False,
     evidence: Evidence | None = None,
     ramp: Ramp | None = None,
 ) -> GateDecision:
@@ -247,7 +245,7 @@ def decide_gate(
     6. The soak is over.
     7. The newest report is fresh, and so are the readings, all within margins; enough vehicles are compared with still.
 
-    What misses at 4, 5 or 7 once no vehicle of the wave is open pauses for good, unless a person accepted that.
+    What misses at 4, 5 or 7 once no vehicle is open pauses for good, unless a person accepted that or harm is seen.
     Integers only: a limit that was just met must not depend on rounding.
 
     Args:
@@ -262,28 +260,27 @@ def decide_gate(
         harm_ends: harm holds a campaign that has nothing more to release, too; not so in decisions of before.
         silence_pauses: a wait that nothing can end pauses; not so in decisions of before.
         silence_accepted: an approver lets the campaign go on without what vehicles of this wave never reported.
+        pauses_last: no pause over harm, or while an earlier wave may report; not so in decisions of before.
         evidence: for a sequential policy; without it nothing good is decided.
         ramp: of a campaign that grows by a budget of harm.
     """
-    if withdrawn:  # 1
-        return Halt("release_withdrawn")
-    if harm := _harm(policy, wave, released, evidence):  # 1
+    if harm := "release_withdrawn" if withdrawn else _harm(policy, wave, released, evidence):  # 1
         return Halt(harm)
-    if reports_waiting:  # 2
-        return Hold("reports_waiting")
-    if wrong := _contradiction(wave, released, now=now):  # 2
+    if wrong := "reports_waiting" if reports_waiting else _contradiction(wave, released, now=now):  # 2
         return Hold(wrong)
     if ramp is not None and ramp.state.left:  # 4
         return _grow(policy, ramp, evidence, named=harm_named, now=now)
+    budget = ramp.budget if ramp else None
+    seen = harm_of(policy, wave, released, evidence=evidence, budget=budget)
     if last_wave:  # 3
-        budget = ramp.budget if ramp else None
-        seen = harm_of(policy, wave, released, evidence=evidence, budget=budget) if harm_ends else ""
-        return Hold(seen) if seen else _end(policy, wave, released, evidence, now=now)
+        return Hold(seen) if seen and harm_ends else _end(policy, wave, released, evidence, now=now)
     missing = _missing(policy, wave, released, now=now)  # 4 to 7
     if missing in ENDLESS and (wave if wave.needed else released).open == 0:
         if silence_accepted:
             return _go_on(policy, released, evidence, now=now)
-        return Pause(missing + FOR_GOOD) if silence_pauses else Hold(missing)
+        if silence_pauses and not (pauses_last and (seen or released.open)):
+            return Pause(f"{missing}_for_good")
+        missing = seen if seen and pauses_last else missing
     if missing:
         return Hold(missing)
     good = Advance() if wave.needed else Advance("wave_let_go")  # 4: where all were, the next takes its place

@@ -11,8 +11,8 @@ from typing import Final, get_args
 
 from ringroad.protocol.vehicle import VehicleState
 
-FOR_GOOD: Final = (
-    "_for_good"  # behind a reason to wait that nothing can end: nobody of the wave is left to report
+FOR_GOOD: Final = frozenset(  # reasons to wait that nothing can end: no vehicle is left to report
+    {"too_few_reports_for_good", "too_many_silent_for_good", "evidence_too_old_for_good"}
 )
 METRIC_WORDS: Final[Mapping[str, str]] = {
     "install_failed": "failed installations",

@@ -42,6 +42,7 @@ def decide_again(
             harm_ends=bool(rest.get("harm_ends", False)),
             silence_pauses=bool(rest.get("silence_pauses", False)),
             silence_accepted=bool(rest.get("silence_accepted", False)),
+            pauses_last=bool(rest.get("pauses_last", False)),
             evidence=msgspec.convert(facts.get("evidence"), Evidence | None),
             ramp=msgspec.convert(facts.get("ramp"), Ramp | None),
         )

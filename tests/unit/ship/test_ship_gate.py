@@ -171,6 +171,17 @@ def test_what_an_approver_accepts_is_the_silence_alone(facts: WaveFacts, expecte
     assert decided == expected
 
 
+def test_a_wait_ends_by_itself_while_a_vehicle_of_an_earlier_wave_may_report() -> None:
+    for facts in (OVER, MANY_SILENT, OLD):
+        later = dataclasses.replace(facts, vehicles_targeted=facts.vehicles_targeted + 1)
+        of_before, last = (
+            decide_gate(POLICY, facts, later, last_wave=False, now=NOW, silence_pauses=True, pauses_last=last)
+            for last in (False, True)
+        )
+        assert isinstance(of_before, Pause)
+        assert last == Hold(of_before.reason.removesuffix("_for_good"))
+
+
 def test_decisions_of_before_are_replayed_as_they_were_made() -> None:
     assert decide(OVER) == Hold("too_few_reports")
 

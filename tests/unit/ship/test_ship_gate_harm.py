@@ -17,6 +17,7 @@ from ringroad.ship.gate import (
     Grow,
     Halt,
     Hold,
+    Pause,
     Ramp,
     WaveFacts,
     decide_gate,
@@ -159,6 +160,30 @@ def test_without_a_budget_none_is_spent_and_without_a_comparison_failures_speak_
     rules = GatePolicy(failed_permille_max=100)
     assert harm_of(rules, WAVE, WAVE, evidence=None, budget=None) == ""
     assert harm_of(rules, FAILING, FAILING, evidence=None, budget=None) == "too_many_failures"
+
+
+@pytest.mark.parametrize(("fault", "seen"), [(CONFINED, "fault in van/EU"), (FAULT, "")])
+def test_harm_that_holds_a_wave_for_days_stays_a_hold_for_harm_and_pauses_nothing(
+    fault: Reading, seen: str
+) -> None:
+    old = NOW - timedelta(days=2)
+    silent = replace(WAVE, vehicles_targeted=100, newest_report_at=old, evidence_since=old)
+    of_before, last = (
+        decide_again(
+            {
+                "wave": msgspec.to_builtins(silent), "released": msgspec.to_builtins(silent), "ramp": None,
+                "evidence": msgspec.to_builtins(Evidence(id=7, readings=(fault, SILENCE), read_at=NOW)),
+                "rest": {
+                    "last_wave": False, "withdrawn": False, "reports_waiting": False, "harm_named": True,
+                    "silence_pauses": True, **more,
+                },
+            },
+            msgspec.to_builtins(POLICY), decided_at=NOW,
+        )
+        for more in ({}, {"pauses_last": True})
+    )  # fmt: skip
+    assert of_before == Pause("evidence_too_old_for_good")
+    assert last == (Hold(f"harm_seen: {seen}") if seen else of_before)
 
 
 OVER = replace(WAVE, vehicles_installed=1_000, newest_outcome_at=NOW - timedelta(days=3))

@@ -313,7 +313,7 @@ def campaign_controls(c: CampaignView, account: Account, *, plan: PlanView | Non
         offers.append(
             {"verb": "approve", "text": "Approve plan", "tone": "primary", "ask": approval_asked(plan)}
         )
-    if c.state == "paused" and c.state_reason.endswith(FOR_GOOD) and account.may(Role.APPROVER):
+    if c.state == "paused" and c.state_reason in FOR_GOOD and account.may(Role.APPROVER):
         ask = f"Go on with the next wave? Of wave {c.wave}, {reason_words(c.state_reason)}."
         offers.append(
             {
@@ -328,7 +328,7 @@ def campaign_controls(c: CampaignView, account: Account, *, plan: PlanView | Non
             offers.append({"verb": "start", "text": "Start", "tone": "primary", "ask": ""})
         if c.state == "running":
             offers.append({"verb": "pause", "text": "Pause", "tone": "", "ask": ""})
-        if c.state == "paused" and not c.state_reason.endswith(FOR_GOOD):
+        if c.state == "paused" and c.state_reason not in FOR_GOOD:
             offers.append({"verb": "resume", "text": "Resume", "tone": "primary", "ask": ""})
         if c.state in {"planned", "approved", "running", "paused"}:
             ask = "Abort this campaign? It cannot be resumed; vehicles that have not begun are withdrawn."

@@ -149,7 +149,7 @@ def refuse_withdrawn(conn: Connection, campaign: Campaign) -> None:
 
 def _refuse_unaccepted(conn: Connection, campaign: Campaign, *, accepted: bool) -> None:
     """Raise where the gate paused for good and that is not accepted, or is and it did not."""
-    for_good = campaign.state is CampaignState.PAUSED and campaign.state_reason.endswith(FOR_GOOD)
+    for_good = campaign.state is CampaignState.PAUSED and campaign.state_reason in FOR_GOOD
     if for_good and not accepted and not is_silence_accepted(conn, campaign):
         raise Conflict(
             f"the gate would pause again: {reason_words(campaign.state_reason)}",
