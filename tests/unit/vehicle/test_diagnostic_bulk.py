@@ -247,6 +247,7 @@ def test_secrets_and_positions_stay_in_the_vehicle(value: Any, told: Any) -> Non
         ("CURRENTPOSITION", True), ("londeg", True), ("gpscoords", True), ("vehicleheading", True), ("doorlocklastposition", True),
         ("gearpos", False), ("GEARPOS", False), ("seatposition", False), ("throttleposition", False), ("brakepedalposition", False),
         ("frontleftwindowposition", False), ("disposition", False), ("reallocation", False), ("relocation", False), ("latency", False),
+        ("globallocation", True), ("locallocations", True), ("originallocation", True), ("misallocation", False), ("collocations", False),
         ("longterm", False), ("wheelpos", False), ("latch", False),
     ],
 )  # fmt: skip

@@ -41,7 +41,7 @@ _PART_JOINED: Final = re.compile(
 )
 # And places in one word: currentposition, vehiclelocation, currentlat, latdeg.
 _JOINED: Final = re.compile(
-    r"\w*positions?|(?:\w*(?<!al)(?<!col)(?<!dis)(?<!re))locations?|\w*(?:coords?|heading)"
+    r"\w*positions?|(?!(?:de|mis|over|pre|re)?(?:al|col|dis|re)locations?$)\w*locations?|\w*(?:coords?|heading)"
     r"|(?:actual|car|cur|current|ego|end|home|last|map|nav|own|park|parked|start|target|trip|veh|vehicle)+(?:pos|loc|lat|lon|lng|long)"
     r"|(?:pos|loc|lat|lon|lng|long)(?:dec|deg|degree|degrees|dms|min|minutes|rad|raw|sec|seconds|val|value)+"
 )
