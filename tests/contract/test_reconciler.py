@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from ringroad.build.register import shut_out
 from ringroad.http import reading
-from ringroad.kernel.errors import Conflict, Forbidden
+from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.hours import OwnHours
 from ringroad.loop.campaigns import plan_campaign
@@ -239,6 +239,19 @@ def test_nobody_accepts_missing_reports_where_none_is_missing(story: Story) -> N
             story.conn, story.ids, campaign_id=story.campaign_id, actor="ben", now=story.now,
             generation=paused.generation, without_reports=True,
         )  # fmt: skip
+
+
+def test_what_a_person_writes_decides_nothing_of_who_resumes(story: Story) -> None:
+    add_vehicles(story.conn, range(3))
+    story.start(waves=(3,))
+    common: dict[str, Any] = {"campaign_id": story.campaign_id, "actor": "ann", "now": story.now}
+    generation = story.campaign().generation
+    with pytest.raises(InvalidInput, match="a reason of the gate"), transaction(story.conn):
+        store.pause(story.conn, story.ids, generation=generation, reason="too_many_silent_for_good", **common)
+    with transaction(story.conn):
+        paused = store.pause(story.conn, story.ids, generation=generation, reason="not_for_good", **common)
+        resumed = store.resume(story.conn, story.ids, generation=paused.generation, **common)
+    assert resumed.state is CampaignState.RUNNING
 
 
 LET_GO = "put off by its fleet until after its deadline"

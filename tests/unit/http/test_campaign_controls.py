@@ -58,6 +58,7 @@ def test_an_approval_asks_with_the_generation_the_query_the_vehicles_the_waves_a
         (Role.APPROVER, "too_few_reports_for_good", {"resume-without-reports", "abort"}),
         (Role.OPERATOR, "too_few_reports_for_good", {"abort"}),
         (Role.APPROVER, "lunch", {"resume", "abort"}),
+        (Role.APPROVER, "parked_for_good", {"resume", "abort"}),
         (Role.VIEWER, "too_few_reports_for_good", set()),
     ],
 )

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ringroad.kernel.clock import Ids
-from ringroad.kernel.errors import Conflict, Forbidden
+from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.model import Campaign, CampaignState
 from ringroad.ship.reason_words import FOR_GOOD, reason_words
-from ringroad.ship.store.batches import withhold
+from ringroad.ship.store.batches import RECONCILER, withhold
 from ringroad.ship.store.halts import refuse_halted_since
 from ringroad.ship.store.reading import SQL, read_campaign
 from ringroad.ship.store.waves import append_of, current_plan, latest, offer_waiting
@@ -25,8 +25,11 @@ def pause(
     """Pause: no wave is released, no offer stands; vehicles that already work on it go on.
 
     Raises:
+        InvalidInput: a person gave a reason that is a gate's, which decides who resumes.
         Conflict: the campaign moved on or does not run.
     """
+    if reason.strip() in FOR_GOOD and actor != RECONCILER:
+        raise InvalidInput(f"{reason.strip()} is a reason of the gate", hint="say why in your own words")
     campaign = read_campaign(conn, campaign_id)
     moved = move(
         conn,
