@@ -241,6 +241,16 @@ def test_nobody_accepts_missing_reports_where_none_is_missing(story: Story) -> N
         )  # fmt: skip
 
 
+def test_a_campaign_that_vehicles_may_join_waits_for_them_and_does_not_pause(story: Story) -> None:
+    add_vehicles(story.conn, range(6))
+    story.start(waves=(3,), late_joiners="included")
+    story.later(3_601)
+    assert story.tick().expired == 3
+    newest = store.list_gate_decisions(story.conn, story.campaign_id)[0]
+    assert (newest["decision"], newest["reason"]) == ("hold", "too_few_reports")
+    assert story.campaign().state is CampaignState.RUNNING
+
+
 def test_what_a_person_writes_decides_nothing_of_who_resumes(story: Story) -> None:
     add_vehicles(story.conn, range(3))
     story.start(waves=(3,))

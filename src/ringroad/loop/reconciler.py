@@ -193,7 +193,7 @@ def evaluate(
         "reports_waiting": reports_waiting,
         "harm_named": True,
         "harm_ends": True,
-        "silence_pauses": True,
+        "silence_pauses": plan.request.late_joiners == "frozen",  # one that joins may bring the outcome
         "silence_accepted": store.is_silence_accepted(conn, campaign),
         "pauses_last": True,
     }
