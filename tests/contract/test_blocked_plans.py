@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -206,7 +207,9 @@ def test_who_aborts_a_campaign_whose_gate_saw_harm_leaves_it_to_the_next_plan(
     assert ", aborted on " in halted_text(msgspec.to_builtins(told))
 
 
-def test_that_harm_holds_a_campaign_is_a_fact_once_and_so_is_that_it_does_not_any_more(story: Story) -> None:
+def test_that_harm_holds_a_campaign_is_a_fact_once_and_so_is_that_it_does_not_any_more(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add_vehicles(story.conn, range(60))
     story.start(
         gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
@@ -234,7 +237,30 @@ def test_that_harm_holds_a_campaign_is_a_fact_once_and_so_is_that_it_does_not_an
     assert passed is not None
     assert passed.causes == (held.id,)
     assert told(Hold("budget_in_flight")) == (1, 1)
+    numbers = itertools.count()
+    monkeypatch.setattr(
+        story.ids, "new", lambda prefix: f"{prefix}_{0:020d}-{next(numbers)}"
+    )  # a clock is set back
     assert told(Hold("harm_seen: fault")) == (2, 1)
+    assert told(Hold("harm_seen: fault")) == (2, 1)
+    assert told(Grow(2)) == (2, 2)
+
+
+def test_that_harm_holds_is_told_of_a_campaign_that_was_held_before_it_was_told(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_vehicles(story.conn, range(60))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
+        ramp=HarmBudget(harmed_first=2, harmed_last=5),
+    )  # fmt: skip
+    fails_in(story, 20)
+    with monkeypatch.context() as before:
+        before.setattr(store, "tell_harm", lambda *_args, **_more: None)
+        story.tick()
+    for _ in range(2):
+        story.tick()
+        assert story.facts(FactKind.CAMPAIGN_HARM_HELD) == 1
 
 
 def test_harm_that_shows_after_the_gate_paused_for_silence_halts_and_orders_back(story: Story) -> None:

@@ -29,7 +29,7 @@ from ringroad.kernel.errors import Conflict
 from ringroad.loop.bundles import IssueBundle, issue_waiting, withdraw_closed
 from ringroad.loop.lookout import EVERYTHING, Look, Lookout
 from ringroad.ship import store
-from ringroad.ship.gate import GateDecision, Halt, decide_gate
+from ringroad.ship.gate import HARM_SEEN, GateDecision, Halt, decide_gate
 from ringroad.ship.model import Campaign, CampaignState
 from ringroad.ship.reason_words import FOR_GOOD
 from ringroad.ship.store.batches import RECONCILER
@@ -212,7 +212,7 @@ def evaluate(
         ramp=ramp,
         rest=rest,
     )
-    if written:
+    if written or decision.reason.startswith(HARM_SEEN):  # a hold of before it was told is not written again
         store.tell_harm(conn, ids, campaign, decision, actor=RECONCILER, now=now)
     store.apply_decision(conn, ids, campaign, decision, actor=RECONCILER, now=now)
     if written:

@@ -122,6 +122,12 @@ def latest_fact(conn: Connection, *, kind: FactKind, subject: str) -> Fact | Non
     return _fact(row) if row else None
 
 
+def latest_of_kinds(conn: Connection, kinds: Sequence[FactKind], *, subject: str) -> Fact | None:
+    """Return the fact about a subject that was appended last among those of some kinds, whatever the clocks said."""
+    row = SQL.latest_of_kinds(conn, kinds=[kind.value for kind in kinds], subject=subject)
+    return _fact(row) if row else None
+
+
 def causes_of(conn: Connection, wanted: Sequence[tuple[FactKind, str | None]]) -> list[str]:
     """Return the ids of the newest fact of each kind and subject that exists, `CAUSES_MAX` at most."""
     facts = [

@@ -19,6 +19,9 @@ SELECT * FROM fact
 -- name: latest_fact^
 SELECT * FROM fact WHERE kind = :kind AND subject = :subject ORDER BY seq DESC LIMIT 1;
 
+-- name: latest_of_kinds^
+SELECT * FROM fact WHERE kind = ANY (:kinds) AND subject = :subject ORDER BY seq DESC LIMIT 1;
+
 -- name: latest_about^
 SELECT * FROM fact WHERE subject = :subject ORDER BY seq DESC LIMIT 1;
 

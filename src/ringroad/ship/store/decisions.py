@@ -16,7 +16,7 @@ from ringroad.ship.model import Campaign
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.waves import append_of, latest
 from ringroad.storage.db import Connection
-from ringroad.storage.ledger import latest_fact
+from ringroad.storage.ledger import latest_of_kinds
 
 
 def record_gate_decision(
@@ -61,14 +61,15 @@ def tell_harm(
     conn: Connection, ids: Ids, campaign: Campaign, decision: GateDecision, *, actor: str, now: datetime
 ) -> None:
     """Append that harm holds a campaign from now on, or does not any more: once for each change."""
-    held = latest_fact(conn, kind=FactKind.CAMPAIGN_HARM_HELD, subject=campaign.id)
-    passed = latest_fact(conn, kind=FactKind.CAMPAIGN_HARM_PASSED, subject=campaign.id)
-    before = held is not None and (passed is None or passed.id < held.id)
+    told = latest_of_kinds(
+        conn, (FactKind.CAMPAIGN_HARM_HELD, FactKind.CAMPAIGN_HARM_PASSED), subject=campaign.id
+    )
+    before = told is not None and told.kind is FactKind.CAMPAIGN_HARM_HELD
     after = harm_held(decision, before=before)
     if after == before:
         return
     append_of(
         conn, ids, campaign, FactKind.CAMPAIGN_HARM_HELD if after else FactKind.CAMPAIGN_HARM_PASSED, actor=actor, now=now,
-        causes=[held.id] if held and before else latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED),
+        causes=[told.id] if told and before else latest(conn, campaign.id, FactKind.CAMPAIGN_WAVE_STARTED),
         body={"wave": campaign.wave, "reason": decision.reason},
     )  # fmt: skip
