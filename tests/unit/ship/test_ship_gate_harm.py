@@ -175,12 +175,12 @@ def test_harm_that_holds_a_wave_for_days_stays_a_hold_for_harm_and_pauses_nothin
                 "evidence": msgspec.to_builtins(Evidence(id=7, readings=(fault, SILENCE), read_at=NOW)),
                 "rest": {
                     "last_wave": False, "withdrawn": False, "reports_waiting": False, "harm_named": True,
-                    "silence_pauses": True, **more,
+                    "silence_pauses": True, **({"pauses_last": True} if rule else {}),
                 },
             },
             msgspec.to_builtins(POLICY), decided_at=NOW,
         )
-        for more in ({}, {"pauses_last": True})
+        for rule in (False, True)
     )  # fmt: skip
     assert of_before == Pause("evidence_too_old_for_good")
     assert last == (Hold(f"harm_seen: {seen}") if seen else of_before)
