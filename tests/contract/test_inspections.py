@@ -163,6 +163,8 @@ def test_every_vehicle_of_a_kind_that_was_decided_is_looked_at_until_that_is_dec
         (chosen,) = arrive(conn, order)
         assert (chosen.inspect, chosen.permille) == (True, 1000)
         assert chosen.reason == "every one of van, software 1.0 is looked at"
+        (gate,) = store_gates.judge_gates(conn, "wren", now=CLOCK.now() + timedelta(seconds=1))
+        assert gate.record.all_of_drawn == 1
         with pytest.raises(Conflict, match="is missing"), conn.transaction():
             bear(conn, order, seen=False)
         kept = read_plant(PLANT.replace('"software"]', '"software"]\ninspect_permille = 0'))
@@ -170,6 +172,12 @@ def test_every_vehicle_of_a_kind_that_was_decided_is_looked_at_until_that_is_dec
         stored = get_plant(conn, "wren-mother")
         (path,) = (path for path, _ in store_gates.gates_of(stored.plant, "wren"))
         assert stored.plant.inspects_all(path) == (other, vans)
+        store_gates.set_rate(conn, IDS, **given, all_of=[other.key], generation=stored.generation, **who())
+        (gate,) = store_gates.judge_gates(conn, "wren", now=CLOCK.now() + timedelta(seconds=1))
+        assert gate.record.all_of_drawn == 0, (
+            "who was chosen for a kind that is decided no more is of no kind of today"
+        )
+        stored = get_plant(conn, "wren-mother")
         store_gates.set_rate(conn, IDS, **given, generation=stored.generation, **who())
         (later,) = arrive(conn, started_order(conn))
         assert not later.inspect

@@ -26,7 +26,6 @@ from ringroad.build.plant.model import Plant
 from ringroad.build.trace import gate_for
 
 SEED_BYTES: Final = 32
-EVERY_ONE_OF: Final = "every one of "  # that the reason of a choice for a kind begins with
 _WHOLE: Final = 1 << 64  # of the eight bytes that a choice is made by
 Place = tuple[str, str]  # station, gate
 
@@ -154,7 +153,7 @@ def draw(
         elif every:
             reason, inspect, permille = "every vehicle is looked at", True, ALWAYS
         elif kind is not None:
-            reason, inspect, permille = f"{EVERY_ONE_OF}{kind.says} is looked at", True, ALWAYS
+            reason, inspect, permille = reason_of(kind), True, ALWAYS
         else:
             inspect, permille = lot_falls(seed, vehicle.order_id, gate), gate.permille
             reason = f"{'drawn' if inspect else 'not drawn'}, {permille / 10:g} % are"
@@ -166,6 +165,11 @@ def draw(
             reason=reason,
             every=every,
         )
+
+
+def reason_of(kind: Alike) -> str:
+    """Return the reason of a choice for a kind."""
+    return f"every one of {kind.says} is looked at"
 
 
 def lot_falls(seed: bytes, vehicle: str, gate: Gated) -> bool:

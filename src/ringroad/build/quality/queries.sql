@@ -327,11 +327,13 @@ UNION SELECT r.station, e.key, e.value
  WHERE r.programme_id = :programme_id AND r.vehicle = :order_id;
 
 -- name: kinds_drawn
--- How many vehicles each gate chose since they are of a kind that it inspects, and of how many, since that was decided.
-SELECT station, gate, count(*) FILTER (WHERE starts_with(reason, :every_one_of)) AS drawn,
-       count(*) FILTER (WHERE drawn_at > :decided_at) AS vehicles,
-       count(*) FILTER (WHERE drawn_at > :decided_at AND starts_with(reason, :every_one_of)) AS of_kinds
-  FROM gate_draw WHERE programme_id = :programme_id AND drawn_at > :since GROUP BY station, gate;
+-- How many vehicles each gate chose since they are of a kind that it inspects now, and of how many, since that was decided.
+SELECT d.station, d.gate, count(k.reason) AS drawn, count(*) FILTER (WHERE d.drawn_at > :decided_at) AS vehicles,
+       count(k.reason) FILTER (WHERE d.drawn_at > :decided_at) AS of_kinds
+  FROM gate_draw d
+  LEFT JOIN unnest(:stations::text[], :gates::text[], :reasons::text[]) AS k (station, gate, reason)
+    ON (k.station, k.gate, k.reason) = (d.station, d.gate, d.reason)
+ WHERE d.programme_id = :programme_id AND d.drawn_at > :since GROUP BY d.station, d.gate;
 
 -- name: insert_contained!
 INSERT INTO contained_lot (id, programme_id, part, lot, reason, contained_at, contained_by)

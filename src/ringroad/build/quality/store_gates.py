@@ -18,7 +18,7 @@ from ringroad.build.plant.model import Gate, Plant
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Origin, Posterior
 from ringroad.build.plant.store import StoredPlant, get_plant, save_plant
-from ringroad.build.quality.draw import EVERY_ONE_OF, Place
+from ringroad.build.quality.draw import Place, reason_of
 from ringroad.build.quality.gates import (
     DRAWN_MIN,
     JEFFREYS,
@@ -99,9 +99,18 @@ def _drawn_for_kinds(
     ]
     if not decided:
         return {}
-    rows = SQL.kinds_drawn(
-        conn, programme_id=programme_id, since=since, decided_at=max(decided), every_one_of=EVERY_ONE_OF
+    reasons = sorted(
+        {
+            (path[-2], gate.name, reason_of(kind))
+            for path, gate in gates_of(plant, programme_id)
+            for kind in plant.inspects_all(path)
+        }
     )
+    rows = SQL.kinds_drawn(
+        conn, programme_id=programme_id, since=since, decided_at=max(decided),
+        stations=[station for station, _, _ in reasons], gates=[gate for _, gate, _ in reasons],
+        reasons=[reason for _, _, reason in reasons],
+    )  # fmt: skip
     return {
         (row["station"], row["gate"]): (
             row["drawn"], row["of_kinds"] / row["vehicles"] if row["vehicles"] >= DRAWN_MIN else None,
