@@ -46,7 +46,8 @@ def test_updates_are_shown_newest_first_with_their_times_and_their_ecus() -> Non
     )
     ecus = [{"component": "brake", "from_version": "1"}, "odd"]
     alone = job(3, "/updates/9", {"id": "9", "state": "CANCELLED", "components": ecus})
-    ready, odd, cancelled = bench_of([listed, alone]).updates  # without times they stand by when they were told
+    # Without times an update stands by when it was told.
+    ready, odd, cancelled = bench_of([listed, alone]).updates
     assert [ready["id"], odd["id"], cancelled["id"]] == ["10", "x", "9"]
     assert (cancelled["ended_at"], cancelled["began_at"]) == (datetime(2026, 10, 26, 12, tzinfo=UTC), None)
     assert cancelled["components"] == ecus[:1]
