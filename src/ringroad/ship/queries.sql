@@ -422,6 +422,10 @@ SELECT :campaign_id, t.vin, t.wave, 'step', at, r.steps[at], CASE WHEN at = 1 TH
  WHERE r.plan_id = :plan_id AND cardinality(r.steps) > 1
  ORDER BY t.wave, t.rank, t.vin, at;
 
+-- name: measure_assignments#
+-- Where a campaign filled the table faster than autovacuum looks: else each round reads all of it until then.
+ANALYZE assignment;
+
 -- name: insert_assignments!
 INSERT INTO assignment (action_id, campaign_id, vin, wave, step, previous_release_id, config_generation) OVERRIDING SYSTEM VALUE
 SELECT lot.action_id, :campaign_id, lot.vin, lot.wave, lot.step, coalesce(lot.after, v.release_id), lot.config_generation

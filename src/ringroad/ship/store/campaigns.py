@@ -64,6 +64,7 @@ from ringroad.storage.ledger import latest_fact
 
 NAME_CHARS_MAX = 200  # characters
 START_LOCK = 0x52494E47_00000002  # advisory lock: two starts at once would not see each other's vehicles
+MEASURED_VEHICLES_MIN = 10_000  # assigned at once; fewer change no plan of a query that matters
 HARM_FACTS_NAMED_MAX = 16  # facts named as causes of a halt; the gate decision holds the counts
 _HARM = (FactKind.VEHICLE_UPDATE_FAILED, FactKind.VEHICLE_ROLLED_BACK, FactKind.VEHICLE_DEADLINE_PASSED)
 
@@ -233,6 +234,8 @@ def start(
         conn, campaign_id=campaign_id, plan_id=plan.id
     )  # before, so that their numbers are lower
     vehicles = SQL.insert_assignments(conn, campaign_id=campaign_id, plan_id=plan.id)
+    if vehicles >= MEASURED_VEHICLES_MIN:
+        SQL.measure_assignments(conn)
     busy = contended(plan.request, count_busy(conn, campaign_id, plan.id))
     if busy:
         raise Conflict(

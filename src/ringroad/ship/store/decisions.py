@@ -34,7 +34,7 @@ def record_gate_decision(
 ) -> bool:
     """Append what the gate decided, with all it saw; a repeated `Hold` is written once.
 
-    `rest` is what else it was told, so that the decision can be made again: last_wave, withdrawn, reports_waiting.
+    `rest` is what else it was told and by which rules, so that the decision can be made again: the words of `decide_gate`.
 
     Returns:
         Whether a row was written.
