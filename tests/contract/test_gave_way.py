@@ -165,6 +165,37 @@ def test_a_vehicle_on_its_way_goes_on_with_the_step_that_gave_way(
     road.is_told(goal.action_id)
 
 
+def test_a_device_that_may_have_begun_answers_a_cancel_and_is_told_of_the_recall(
+    conn: Connection, origins: tuple[str, str], client: httpx.Client
+) -> None:
+    road = Road(conn, "ddi", origins, client)
+    first = road.begin("release_3.0.0")
+    (mine,) = first.vehicles("offered")
+    first.report(mine, {"gateway": "ddi"}, kind="fetched")  # as a gateway notes a last byte
+    first.tick()
+    road.is_told(mine.action_id)
+    recall = road.begin("release_2.0.0", recall=True)
+    own = [f"{origin}/DEFAULT/controller/v1/{road.vin}" for origin in origins]
+    stop = f"{own[0]}/cancelAction/{mine.action_id}"
+    assert eventually(lambda: all(f"cancelAction/{mine.action_id}" in client.get(each).text for each in own))
+    assert client.get(stop).json() == {
+        "id": str(mine.action_id),
+        "cancelAction": {"stopId": str(mine.action_id)},
+    }
+    stopped = {"status": {"execution": "closed", "result": {"finished": "success"}}}
+    assert client.post(f"{stop}/feedback", json=stopped).status_code == 200
+    assert eventually(
+        lambda: not any("cancelAction" in client.get(each).text for each in own)
+    )  # none asks twice
+    recall.now = first.now
+    for _ in range(2):
+        recall.tick()
+    road.is_told(recall.vehicles()[0].action_id)
+    road.ends(recall)
+    (again,) = first.vehicles("offered")
+    road.is_told(again.action_id)
+
+
 def test_a_yes_given_for_a_driver_is_about_what_the_vehicle_is_told_now(
     conn: Connection, client: httpx.Client
 ) -> None:

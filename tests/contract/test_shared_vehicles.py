@@ -220,6 +220,89 @@ def test_what_gave_way_goes_on_after_the_recall_and_the_ledger_says_so(world: Si
     assert gave_way.id in offers[-1].causes
 
 
+def fetched(story: Story, action: SimpleNamespace) -> None:
+    """The gateway notes that the image was handed out whole; the device has said nothing yet."""
+    story.report(action, {"gateway": "ddi"}, kind="fetched")
+
+
+@pytest.mark.parametrize("answer", ["closed", "proceeding, then closed", "rejected", "installed", "none"])
+def test_a_device_that_may_have_begun_is_told_to_cancel_for_a_recall(
+    world: SimpleNamespace, answer: str
+) -> None:
+    add_vehicles(world.conn, (1, 3))
+    fix = begin(world, release="release_3.0.0")
+    (mine, _) = fix.vehicles("offered")
+    fetched(fix, mine)
+    fix.tick()
+    recall = begin(world, release="release_2.0.0", recall=True)
+    recall.now = fix.now
+    recall.tick()
+    assert states(fix) == ["cancelling", "pending"]
+    assert states(recall) == ["pending", "offered"]  # one thing at a time
+    assert fix.vehicles("cancelling")[0].state_detail == "gave way to the emergency recall fix"
+    assert fix.vehicles("cancelling")[0].deadline_at == mine.deadline_at
+    kinds = [
+        row["kind"]
+        for row in fix.conn.execute(
+            "SELECT kind FROM fact WHERE body ->> 'recall' = %s", [recall.campaign_id]
+        )
+    ]
+    assert kinds == ["vehicles.preempted", "vehicles.cancelling"]
+    if answer == "none":
+        recall.later(3_700)
+        recall.tick()
+        assert (states(fix)[0], states(recall)[0]) == ("expired", "offered")
+        return
+    match answer:
+        case "rejected":
+            fix.ddi(mine, "rejected", kind="cancel")
+            fix.tick()
+            assert (states(fix)[0], states(recall)[0]) == ("active", "pending")
+            fix.ddi(mine, "closed", "success", kind="closed")
+        case "installed":
+            fix.ddi(mine, "closed", "success", kind="closed")
+        case "closed":
+            fix.ddi(mine, "closed", "success", kind="cancel")
+        case _:
+            fix.ddi(mine, "proceeding")
+            fix.ddi(mine, "proceeding", kind="cancel")
+            fix.tick()
+            assert fix.vehicles("cancelling")[0].state_detail == "gave way to the emergency recall fix"
+            fix.ddi(mine, "closed", "success", kind="cancel")
+    for _ in range(2):
+        recall.tick()
+    if answer in ("rejected", "installed"):  # it runs what is newer than the recall's
+        assert (states(fix)[0], states(recall)[0]) == ("installed", "cancelled")
+        return
+    assert states(recall)[0] == "offered"
+    (waits, _) = fix.vehicles("pending")
+    assert (waits.action_id != mine.action_id, waits.began_at) == (True, None)
+    install(recall)
+    for _ in range(2):
+        fix.tick()
+    assert sorted(states(fix)) == ["offered", "offered"]
+
+
+def test_a_device_that_cancelled_for_a_recall_does_not_go_on_with_what_was_stopped_since(
+    world: SimpleNamespace,
+) -> None:
+    add_vehicles(world.conn, (1, 3))
+    fix = begin(world, release="release_3.0.0")
+    (mine, _) = fix.vehicles("offered")
+    fetched(fix, mine)
+    fix.tick()
+    recall = begin(world, release="release_2.0.0", recall=True)
+    given: dict[str, Any] = {"actor": "ann", "reason": "x", "now": fix.now}
+    with transaction(fix.conn):
+        store.abort(
+            fix.conn, fix.ids, campaign_id=fix.campaign_id, generation=fix.campaign().generation, **given
+        )
+    fix.ddi(mine, "closed", "success", kind="cancel")
+    for _ in range(2):
+        recall.tick()
+    assert (states(fix), states(recall)) == (["cancelled"] * 2, ["offered"] * 2)
+
+
 @pytest.mark.parametrize("how", ["abort", "halt"])
 def test_a_campaign_is_stopped_though_its_vehicles_gave_way_to_a_recall(
     world: SimpleNamespace, how: str

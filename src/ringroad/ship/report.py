@@ -133,16 +133,17 @@ def declined_by(who: str) -> str:
     return f"declined by {who}"[:DETAIL_CHARS_MAX]
 
 
-def detail_after_no(move: Move, declined: str) -> str:
-    """Return the detail of a move of an action that was declined for its driver: who said no, as long as that holds.
+def detail_kept(move: Move, *, declined: str = "", gave_way: str = "") -> str:
+    """Return the detail of a move of an action that its vehicle was told to cancel: why, as long as that holds.
 
     Args:
         move: by a report of the vehicle, which may know no more than that its update is taken back.
-        declined: what `declined_by` made; empty: nobody declined it here.
+        declined: what `declined_by` made; empty: nobody declined it here for its driver.
+        gave_way: to which recall; empty: to none.
     """
     if declined and move.state is AssignmentState.CANCELLED:
         return f"{CONSENT_DENIED}: {declined}"[:DETAIL_CHARS_MAX]
-    return declined if declined and move.state is AssignmentState.CANCELLING else move.detail
+    return (declined or gave_way or move.detail) if move.state is AssignmentState.CANCELLING else move.detail
 
 
 def decide_report(state: AssignmentState | None, evidence: Evidence, detail: str) -> Move | Refused:

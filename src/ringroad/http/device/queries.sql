@@ -14,6 +14,7 @@ SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
             WHEN c.state = 'aborted' THEN 'a person at the maker ended its campaign' || coalesce(': ' || (
                  SELECT f.body ->> 'told' FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' LIMIT 1), '')
             WHEN c.state = 'halted' THEN 'its campaign was halted: ' || replace(c.state_reason, '_', ' ')
+            WHEN starts_with(a.state_detail, 'gave way to ') THEN 'it ' || a.state_detail
             WHEN starts_with(a.state_detail, 'declined by ') AND a.state_detail <> 'declined by its driver'
             THEN 'declined by who answers for its driver'
             ELSE 'declined by its driver' END AS reason,

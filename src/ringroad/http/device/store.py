@@ -127,7 +127,10 @@ class ReportWriter:
             if report.kind == "progress":  # nearly all of them
                 continue
             wakes = wakes or report.kind in WAKING
-            if report.kind == "closed" and report.action_id is not None:
+            ends = report.kind == "closed" or (
+                report.kind == "cancel" and report.body.get("execution") == "closed"
+            )
+            if ends and report.action_id is not None:
                 closes = (*closes, (report.action_id, report.vin))
             elif report.kind == "config":
                 configs = (*configs, report)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import Fact, FactKind
-from ringroad.ship.model import Campaign
+from ringroad.ship.model import AssignmentState, Campaign
 from ringroad.ship.precedence import lower_than
 from ringroad.ship.store.batches import append_batch, wave_fact_id
 from ringroad.ship.store.reading import (
@@ -36,20 +36,28 @@ def preempt(
 ) -> int:
     """Take back what other campaigns offered to the vehicles of a recall, unless it was begun; return how many.
 
-    To vehicles of its later waves, too. They wait again, and are offered after the recall. With `vins`: of these only.
+    To vehicles of its later waves, too. They wait again, and are offered after the recall; one that may have begun is told
+    to cancel, and waits again by its answer. With `vins`: of these only.
     """
     lower = lower_than(read_levels(conn), recall.id)
     taken: dict[str, list[int]] = defaultdict(list)
+    told: dict[str, list[int]] = defaultdict(list)
     if lower:
         for row in SQL.preempt_offers(conn, campaign_id=recall.id, lower=lower, vins=array_of(vins)):
             taken[row["campaign_id"]].append(row["action_id"])
+            if row["state"] == AssignmentState.CANCELLING:
+                told[row["campaign_id"]].append(row["action_id"])
     cause = wave_fact_id(conn, recall.id, recall.wave)
     for campaign_id, actions in sorted(taken.items()):
         campaign = read_campaign(conn, campaign_id)
-        append_batch(
-            conn, ids, FactKind.VEHICLES_PREEMPTED, actions, campaign_id=campaign_id, lap_id=campaign.lap_id,
-            actor=actor, now=now, causes=[cause] if cause else [], body={"recall": recall.id},
-        )  # fmt: skip
+        for kind, of_kind in (
+            (FactKind.VEHICLES_PREEMPTED, actions),
+            (FactKind.VEHICLES_CANCELLING, told[campaign_id]),
+        ):
+            append_batch(
+                conn, ids, kind, of_kind, campaign_id=campaign_id, lap_id=campaign.lap_id, actor=actor, now=now,
+                causes=[cause] if cause else [], body={"recall": recall.id},
+            )  # fmt: skip
         SQL.notify_assignment(conn, campaign_id=campaign_id)
     return sum(map(len, taken.values()))
 
@@ -59,8 +67,8 @@ def go_on_after(
 ) -> set[int]:
     """Let actions wait again that their vehicles dropped for another campaign; return which, by their old numbers.
 
-    A vehicle that had begun to get ready before it said so drops what gave way; it never began to install. Whatever
-    nothing was told in place of is left out.
+    A vehicle that had begun to get ready before it said so drops what gave way, and one that was told to cancel for a
+    recall did; neither began to install. Whatever nothing is told in place of is left out.
     """
     rows = list(SQL.go_on_after(conn, action_ids=[row["action_id"] for row in dropped], now=now))
     next_of = {row["dropped"]: row for row in rows}

@@ -26,7 +26,7 @@ from ringroad.ship.report import (
     Move,
     Refused,
     decide_report,
-    detail_after_no,
+    detail_kept,
     read_evidence,
 )
 from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, not_delivered, reason_of
@@ -138,11 +138,15 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
             case Move() if action:
                 outcomes.append("applied")
                 action.state, action.moved = decision.state, True
-                action.detail = detail_after_no(decision, action.row["declined"])
+                action.detail = detail_kept(
+                    decision, declined=action.row["declined"], gave_way=action.row["gave_way"]
+                )
                 action.at = report["received_at"]
                 action.began = action.began or decision.began
                 action.claimed = action.claimed or decision.claimed
-                action.overtaken = decision.overtaken
+                action.overtaken = decision.overtaken or bool(
+                    action.row["gave_way"] and evidence is Evidence.CANCELLED
+                )
                 action.reason = reason_of(report["body"]) if evidence is Evidence.FAILED else None
                 said_no = evidence is Evidence.FAILED and is_refusal(report["body"])
                 action.refused = report["body"]["code"] if said_no else ""
@@ -365,8 +369,7 @@ def _go_on(conn: Connection, ids: Ids, moved: Sequence[_Action], *, now: datetim
         action.row
         for action in moved
         if action.overtaken
-        and not action.began
-        and action.row["began_at"] is None
+        and (action.row["gave_way"] or not (action.began or action.row["began_at"]))
         and action.row["kind"] != "rollback"
     ]
     waits = go_on_after(conn, ids, dropped, now=now) if dropped else set()
