@@ -165,7 +165,7 @@ def gates_text(rows: Sequence[Mapping[str, Any]]) -> str:
             )
         lines += [f"    {reason}" for reason in row["reasons"]]
         if row["changes"]:
-            lines += [f"    should inspect all of {kind['says']}" for kind in row["all_of"]]
+            lines += [f"    should inspect all of {kind['says']}: {kind['why']}" for kind in row["all_of"]]
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ringroad.build.quality.gate_kinds import NamedKind
 from ringroad.build.quality.results import Outcome
 from ringroad.build.quality.store_gates import JudgedGate
 from ringroad.build.quality.store_watch import StoredAlarm
@@ -135,6 +136,20 @@ class KindView(View, frozen=True, kw_only=True):
     says: str  # in words
 
 
+class ProposedKindView(KindView, frozen=True, kw_only=True):
+    """Vehicles of which a gate should inspect every one, and what that does."""
+
+    permille: float  # of all vehicles of the line
+    vehicles: int  # that were checked
+    failed: int  # of these, not right at once
+    times: float  # as often as the station's other vehicles; between the next two nine times of ten
+    times_low: float
+    times_high: float
+    would_have_caught: float  # of the escapes of 90 days, that the gate as it is let pass
+    saves: float  # expected cost of 1,000 vehicles, against looking at these by chance; in the unit of the gate's costs
+    why: str  # the above in words
+
+
 class GateView(View, frozen=True, kw_only=True):
     """A quality gate: what is known of it, and how many vehicles it should inspect."""
 
@@ -159,7 +174,10 @@ class GateView(View, frozen=True, kw_only=True):
     others_permille: int  # proposed of vehicles that are of no kind of `all_of`, by chance
     changes: bool  # whether the proposal is worth a decision
     reasons: list[str]
-    all_of: list[KindView]  # kinds of vehicles of which each is worth its inspection, the worst first
+    all_of: list[
+        ProposedKindView
+    ]  # kinds of vehicles of which it should inspect every one, what saves most first
+    unnamed: int  # other kinds that are worth an inspection, and would save little each
     cost_now: float | None  # expected of 1,000 vehicles, in the unit of the gate's costs
     cost_then: float | None
     escapes_now: float  # expected of 1,000 vehicles
@@ -178,8 +196,25 @@ def gate_view(found: JudgedGate) -> GateView:
         slipped=record.slipped, escape_rate=record.escapes.fails, escape_low=1 - high, escape_high=1 - low,
         proposed_permille=proposal.inspect_permille,
         others_permille=proposal.others_permille, changes=proposal.changes, reasons=list(proposal.reasons),
-        all_of=[KindView(key=each.key, says=each.says) for each in proposal.all_of], cost_now=proposal.cost_now, cost_then=proposal.cost_then,
+        all_of=[_proposed_kind(each, left=record.left) for each in proposal.named], unnamed=proposal.unnamed,
+        cost_now=proposal.cost_now, cost_then=proposal.cost_then,
         escapes_now=proposal.escapes_now, escapes_then=proposal.escapes_then,
+    )  # fmt: skip
+
+
+def _proposed_kind(found: NamedKind, *, left: int) -> ProposedKindView:
+    caught = found.more * left / 1000
+    between = f"{found.times_low:.1f} to {found.times_high:.1f}"
+    told = [
+        f"{100 * found.share:.1f} % of vehicles",
+        f"{found.failed} of {found.vehicles} failed, {found.times:.1f} times as often as others there ({between})",
+        *([f"{caught:.0f} of the escapes of 90 days would have been caught"] if caught >= 1 / 2 else []),
+        f"saves {found.saves:.0f} per 1,000 vehicles",
+    ]
+    return ProposedKindView(
+        key=found.kind.key, says=found.kind.says, permille=1000 * found.share, vehicles=found.vehicles,
+        failed=found.failed, times=found.times, times_low=found.times_low, times_high=found.times_high,
+        would_have_caught=caught, saves=found.saves, why="; ".join(told),
     )  # fmt: skip
 
 

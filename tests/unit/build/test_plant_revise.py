@@ -57,3 +57,18 @@ def test_a_kind_that_is_looked_at_no_more_is_named_unless_every_vehicle_is() -> 
         "gate 'end of line' at 'flash_and_test' does not inspect every van, glass lot B any more"
     ]
     assert lowered(deciding(0.1, 1), deciding(1, 0)) == lowered(deciding(0.1, 0), deciding(0.1, 1)) == []
+
+
+def test_a_kind_that_another_one_holds_is_still_looked_at() -> None:
+    lots = (("glass", "B"),)
+
+    def deciding(kind: Alike) -> Plant:
+        parameters = {INSPECTS: stated_share(0.1), Key(GATE, "inspects_all", kind.key): stated_share(1)}
+        return replace(MOTHER, parameters={**MOTHER.parameters, **parameters})
+
+    narrow, wide = (
+        deciding(Alike(variant="van", software="1.0", lots=lots)),
+        deciding(Alike(variant="van", lots=lots)),
+    )
+    assert lowered(narrow, wide) == []
+    assert len(lowered(wide, narrow)) == 1

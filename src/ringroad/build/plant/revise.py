@@ -92,7 +92,11 @@ def lowered(before: Plant, after: Plant, *, programme_id: str | None = None) -> 
         elif gone := sorted(each.checks - rule.checks):
             found.append(f"{where} does not check {', '.join(gone)} any more")
         elif rule.permille < ALL_PERMILLE and (
-            gone := sorted(each.says for each in each.all_of - rule.all_of)
+            gone := sorted(
+                kind.says
+                for kind in each.all_of
+                if not any(new.has(kind.variant, kind.software, kind.lots) for new in rule.all_of)
+            )
         ):
             found.append(f"{where} does not inspect every {'; '.join(gone)} any more")
     return found

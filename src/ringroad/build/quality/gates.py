@@ -6,8 +6,9 @@
 2. Found when looked at: Beta(prior + refused, prior + missed); missed are escapes of vehicles that it passed.
 3. Escape rate: Beta(1/2 + escaped, 1/2 + the others), over all vehicles that left it.
 4. Vehicles alike are inspected where that costs less than it saves: (bad x found) x escape cost above inspection cost,
-   by the pooled rates of `yields.py`: all of the worst kinds, by name, and `FLOOR_PERMILLE` of all others, by chance,
-   from which the gate learns when they get worse. The rate is the share of both.
+   by the pooled rates of `yields.py`: all of the few kinds that save most, by name (`gate_kinds.py`), and
+   `FLOOR_PERMILLE` of all others, by chance, from which the gate learns when they get worse; all of the others too where
+   that saves more than it costs. The rate is the share of both.
 
 The expected cost is linear in who is inspected, so that means are all it needs of the beliefs.
 Source: Deming, Out of the Crisis, chapter 15 (inspect all or nothing, by break-even), here for vehicles alike.
@@ -15,11 +16,20 @@ Source: Deming, Out of the Crisis, chapter 15 (inspect all or nothing, by break-
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ringroad.build.plant.alike import Alike
+from ringroad.build.quality.gate_kinds import (
+    JEFFREYS,
+    LEAST_SHARE,
+    NamedKind,
+    Risk,
+    describe,
+    first_of,
+    worth_a_name,
+)
 from ringroad.build.quality.yields import Belief, Cell
 from ringroad.kernel.errors import InvalidInput
 
@@ -29,11 +39,8 @@ FLOOR_PERMILLE: Final = (
 ALL: Final = 1_000  # permille
 STEP_PERMILLE: Final = 50  # a smaller change of the rate is not worth a decision
 VEHICLES_MIN: Final = 100  # inspected; before, nothing is proposed
-KINDS_MAX: Final = (
-    20  # kinds of which a gate looks at every vehicle; more are looked at by chance, more often
-)
+KINDS_MAX: Final = 20  # kinds of which a gate looks at every vehicle
 DRAWN_MIN: Final = 100  # vehicles that were chosen of, before their kinds are weighed by that
-JEFFREYS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +142,9 @@ class GateProposal:
         cost_then: the same, at the proposed rate.
         escapes_now: expected of 1,000 vehicles.
         escapes_then: the same.
-        all_of: kinds of vehicles to inspect every one of, the worst first.
+        all_of: kinds of vehicles to inspect every one of, what saves most first.
+        named: what is known of these.
+        unnamed: other kinds that are worth an inspection, and save too little each to be named.
     """
 
     inspect_permille: int
@@ -147,15 +156,8 @@ class GateProposal:
     escapes_now: float
     escapes_then: float
     all_of: tuple[Alike, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Risk:
-    """Vehicles alike: their share of all, the chance that looking at one catches something, who they are."""
-
-    share: float
-    catches: float
-    kind: Alike | None
+    named: tuple[NamedKind, ...] = ()
+    unnamed: int = 0
 
 
 def propose_rate(record: GateRecord, costs: GateCosts | None, cells: Sequence[Cell] = ()) -> GateProposal:
@@ -170,7 +172,9 @@ def propose_rate(record: GateRecord, costs: GateCosts | None, cells: Sequence[Ce
         record.arrives_bad.fails * record.overlooks.first_pass
     )  # of a vehicle that it looks at by chance
     risks = _risks(record, cells, catches)
-    looked_now, caught_now = _looks(risks, record.all_of, record.inspect_permille)
+    own_now = _by_kind(record.all_of, risks)
+    now = _chances(own_now, record.inspect_permille)
+    looked_now, caught_now = _looks(risks, now)
     bad = (
         min(1.0, record.arrives_bad.fails * sum(each.share * each.catches for each in risks) / catches)
         if catches
@@ -192,35 +196,63 @@ def propose_rate(record: GateRecord, costs: GateCosts | None, cells: Sequence[Ce
             stays, reasons=(f"{record.inspected} vehicles were inspected, {VEHICLES_MIN} are needed",)
         )
     even = costs.inspect / costs.escape  # a chance of catching one at which an inspection pays
-    worth = [each for each in risks if each.catches > even]
-    share = sum(each.share for each in worth)
-    kinds, others = _chosen(worth, share)
-    looked, caught = _looks(risks, kinds, others)
-    changed = sum(
-        each.share for each in risks if _is_of(kinds, each.kind) != _is_of(record.all_of, each.kind)
-    )
+    share = sum(each.share for each in risks if each.catches > even)
+    gain = {each.kind: each.share * (each.catches * costs.escape - costs.inspect) for each in risks}
+    own, others, unnamed = _chosen(risks, gain)
+    then = _chances(own, others)
+    looked, caught = _looks(risks, then)
+    other = {each.kind for each in own_now[None]} ^ {each.kind for each in own[None]}
+    changed = sum(each.share for each in risks if each.kind in other)
     if others == ALL and record.inspect_permille == ALL:
         changed = 0.0  # all is all, whatever has a name besides
     changes = max(abs(others - record.inspect_permille), 1000 * changed) >= STEP_PERMILLE
     found = replace(
-        stays, reasons=_reasons(record, catches, even, share), cost_now=1000 * looked_now * costs.inspect
+        stays, reasons=_reasons(record, catches, even, share, others), cost_now=1000 * looked_now * costs.inspect
         + stays.escapes_now * costs.escape, escapes_then=1000 * (bad - caught),
         cost_then=1000 * (looked * costs.inspect + (bad - caught) * costs.escape),
-        all_of=tuple(each.kind for each in worth if each.kind in kinds and each.kind is not None),
     )  # fmt: skip
     if not changes:
         return found
-    return replace(found, inspect_permille=round(1000 * looked), others_permille=others, changes=True)
+    if unnamed:
+        more = f"{unnamed} more kinds of vehicles are" if unnamed > 1 else "one more kind of vehicles is"
+        little = f"{100 * LEAST_SHARE:g} % of what names can save"
+        found = replace(
+            found, reasons=(*found.reasons, f"{more} left to chance: a name would save less than {little}")
+        )
+    by_name = {kind: (1 - others / 1000) * each for kind, each in gain.items()}
+    named = tuple(describe(own, now=now, gain=by_name))
+    return replace(
+        found, inspect_permille=round(1000 * looked), others_permille=others, changes=True, named=named,
+        all_of=tuple(each.kind for each in named), unnamed=unnamed,
+    )  # fmt: skip
 
 
-def _chosen(worth: Sequence[Risk], share: float) -> tuple[frozenset[Alike], int]:
-    """Return the kinds to look at every one of, and how many of 1,000 others."""
-    if share > 1 - 1e-9:
-        return frozenset(), ALL
-    named = [each for each in worth if each.kind is not None][:KINDS_MAX]
-    by_name = sum(each.share for each in named)
-    by_chance = 1000 * (share - by_name) + FLOOR_PERMILLE * (1 - share)
-    return frozenset(each.kind for each in named if each.kind is not None), round(by_chance / (1 - by_name))
+def _chosen(
+    risks: Sequence[Risk], gain: Mapping[Alike | None, float]
+) -> tuple[dict[Alike | None, list[Risk]], int, int]:
+    """Return vehicles by the kinds to look at every one of, how many of 1,000 others, and how many kinds are unnamed."""
+    kinds, unnamed = worth_a_name(risks, gain)
+    own = _by_kind(kinds, risks)
+    if not own[None] or sum(gain[each.kind] for each in own[None]) > 0:
+        return {None: list(risks)}, ALL, 0
+    return own, FLOOR_PERMILLE, unnamed
+
+
+def _by_kind(kinds: Sequence[Alike], risks: Iterable[Risk]) -> dict[Alike | None, list[Risk]]:
+    """Return vehicles by the first of some kinds that they are of; None for none of them."""
+    found: dict[Alike | None, list[Risk]] = {kind: [] for kind in (*kinds, None)}
+    for each in risks:
+        found[first_of(kinds, each.kind)].append(each)
+    return found
+
+
+def _chances(own: Mapping[Alike | None, Sequence[Risk]], others_permille: int) -> dict[Alike | None, float]:
+    """Return by vehicles alike which share of them is looked at: all of some kinds, of others by chance."""
+    return {
+        each.kind: others_permille / 1000 if kind is None else 1.0
+        for kind, alike in own.items()
+        for each in alike
+    }
 
 
 def _risks(record: GateRecord, cells: Sequence[Cell], catches: float) -> list[Risk]:
@@ -230,38 +262,35 @@ def _risks(record: GateRecord, cells: Sequence[Cell], catches: float) -> list[Ri
     What is caught by chance is known of vehicles that it looked at by chance, before the kinds were decided also of these.
     """
     named = [(each, _kind(each), each.tally.vehicles) for each in cells if each.tally.vehicles]
-    of_kinds = sum(n for _, kind, n in named if _is_of(record.all_of, kind))
+    decided = {kind for _, kind, _ in named if first_of(record.all_of, kind) is not None}
+    of_kinds = sum(n for _, kind, n in named if kind in decided)
     others = sum(n for _, _, n in named) - of_kinds
     if not others and not of_kinds:
         return [Risk(share=1.0, catches=catches, kind=None)]
     share = of_kinds / (of_kinds + others) if record.all_of_share is None else record.all_of_share
     share = 0.0 if not of_kinds else 1.0 if not others else share
     chance = max(0.0, 1 - record.all_of_drawn / of_kinds) if of_kinds and others else 1.0
-    seen = [(cell, n * chance if _is_of(record.all_of, kind) else n) for cell, kind, n in named]
+    seen = [(cell, n * chance if kind in decided else n) for cell, kind, n in named]
     mean = sum(n * cell.belief.fails for cell, n in seen) / sum(n for _, n in seen)
     found = [
         Risk(
-            share=n * (share / of_kinds if _is_of(record.all_of, kind) else (1 - share) / others),
+            share=n * (share / of_kinds if kind in decided else (1 - share) / others),
             catches=min(1.0, cell.belief.fails * catches / mean),
             kind=kind,
+            vehicles=n,
+            failed=cell.tally.failed,
         )
         for cell, kind, n in named
     ]
     return sorted(found, key=lambda each: -each.catches)
 
 
-def _looks(risks: Sequence[Risk], kinds: Collection[Alike], others_permille: int) -> tuple[float, float]:
-    """Return the share of vehicles that is looked at, and that is caught: all of some kinds, of others by chance."""
-    chance = [1.0 if _is_of(kinds, each.kind) else others_permille / 1000 for each in risks]
+def _looks(risks: Sequence[Risk], chances: Mapping[Alike | None, float]) -> tuple[float, float]:
+    """Return the share of vehicles that is looked at, and that is caught."""
     return (
-        sum(each.share * rate for each, rate in zip(risks, chance, strict=True)),
-        sum(each.share * each.catches * rate for each, rate in zip(risks, chance, strict=True)),
+        sum(each.share * chances[each.kind] for each in risks),
+        sum(each.share * each.catches * chances[each.kind] for each in risks),
     )
-
-
-def _is_of(kinds: Collection[Alike], kind: Alike | None) -> bool:
-    """Return whether vehicles are of one of these kinds, as a gate chooses them."""
-    return kind is not None and any(each.has(kind.variant, kind.software, kind.lots) for each in kinds)
 
 
 def _kind(cell: Cell) -> Alike:
@@ -270,10 +299,10 @@ def _kind(cell: Cell) -> Alike:
     )
 
 
-def _reasons(record: GateRecord, catches: float, even: float, share: float) -> tuple[str, ...]:
+def _reasons(record: GateRecord, catches: float, even: float, share: float, others: int) -> tuple[str, ...]:
     pays = f"it pays from {1000 * even:.1f} on, which {100 * share:.0f} % of vehicles reach"
     found = [f"looking at 1,000 vehicles catches {1000 * catches:.1f}; {pays}"]
-    if share < 1:
+    if others < ALL:
         found.append(
             f"{FLOOR_PERMILLE / 10:g} % of the others are inspected by chance, to learn when they get worse"
         )

@@ -19,9 +19,9 @@ from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Origin, Posterior
 from ringroad.build.plant.store import StoredPlant, get_plant, save_plant
 from ringroad.build.quality.draw import Place, reason_of
+from ringroad.build.quality.gate_kinds import JEFFREYS
 from ringroad.build.quality.gates import (
     DRAWN_MIN,
-    JEFFREYS,
     KINDS_MAX,
     GateCosts,
     GateProposal,

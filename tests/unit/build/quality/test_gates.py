@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,7 +86,7 @@ def test_vehicles_of_a_bad_lot_are_all_inspected_and_the_others_now_and_then() -
     ).cells
     found = propose_rate(record(refused=64), COSTS, cells)
     assert found.inspect_permille == round(250 + 0.75 * FLOOR_PERMILLE)
-    assert [each.says for each in found.all_of] == ["v, glass lot B, software 1"]
+    assert [each.says for each in found.all_of] == ["v, glass lot B"], "whatever software comes next"
     assert found.others_permille == FLOOR_PERMILLE
     assert found.escapes_then < 1000 * record(refused=64).arrives_bad.fails / 2
 
@@ -170,13 +172,68 @@ def test_a_kind_that_got_well_is_left_to_chance_again() -> None:
     assert (found.changes, found.all_of, found.inspect_permille) == (True, (), FLOOR_PERMILLE)
 
 
-def test_more_bad_kinds_than_have_names_are_looked_at_more_often_by_chance() -> None:
+def test_where_more_kinds_are_bad_than_have_names_every_vehicle_is_looked_at() -> None:
     many = [replace(LOTS[1], lots=(("glass", f"B{n}"),)) for n in range(2 * KINDS_MAX)]
     good = [replace(LOTS[0], lots=(("glass", f"A{n}"),)) for n in range(2 * KINDS_MAX)]
     found = propose_rate(record(inspect_permille=0, refused=120), COSTS, fit_yields(many + good).cells)
-    assert len(found.all_of) == KINDS_MAX
-    assert found.others_permille == pytest.approx((250 + 25) / 0.75, abs=1)
-    assert found.inspect_permille == pytest.approx(525, abs=1)
+    assert (found.inspect_permille, found.others_permille, found.all_of) == (1000, 1000, ())
+    named = propose_rate(record(inspect_permille=0, refused=120), COSTS, fit_yields(many[:12] + good).cells)
+    assert {each.lots[0][1] for each in named.all_of} == {f"B{n}" for n in range(12)}
+    assert named.others_permille == FLOOR_PERMILLE
+
+
+def quarter(seed: int) -> list[Tally]:
+    """Return 90 days of a gate that looked at 12,000 vehicles: lot B-7 of the cell is bad, in whatever it went into."""
+    draw, found = np.random.default_rng(seed), Counter[tuple[str, str, str, str]]()
+    bad: Counter[tuple[str, str, str, str]] = Counter()
+    for number in range(12_000):
+        day = number * 90 // 12_000
+        kind = (
+            f"v{draw.integers(3)}", "1.0" if day < 45 else "1.1",
+            "B-7" if 40 < day < 50 and draw.random() < 0.3 else f"A-{day // 6}",
+            f"G-{day // 4}{'xy'[int(draw.random() < 0.5)]}",
+        )  # fmt: skip
+        found[kind] += 1
+        bad[kind] += bool(draw.random() < (0.1 if kind[2] == "B-7" else 0.01))
+    return [
+        Tally(
+            station="test", variant=variant, software=software, lots=(("cell", cell), ("glass", glass)), vehicles=n,
+            failed=bad[variant, software, cell, glass],
+        )
+        for (variant, software, cell, glass), n in found.items()
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_proposal_names_the_lot_that_carries_the_failures_and_not_all_that_it_came_with(seed: int) -> None:
+    tallies = quarter(seed)
+    refused = sum(each.failed for each in tallies)
+    whole = record(inspect_permille=300, left=40_000, inspected=12_000, refused=refused)
+    found = propose_rate(whole, COSTS, fit_yields(tallies).cells)
+    assert {(each.lots, each.software) for each in found.all_of} == {((("cell", "B-7"),), "")}
+    assert [each.kind for each in found.named] == list(found.all_of)
+    assert [each.saves for each in found.named] == sorted((each.saves for each in found.named), reverse=True)
+    of_lot = [each for each in tallies if ("cell", "B-7") in each.lots]
+    assert sum(each.vehicles for each in found.named) == sum(each.vehicles for each in of_lot)
+    for each in found.named:
+        assert each.times_low < each.times < each.times_high
+        assert each.times > 3
+        assert 0 < each.more < each.catches, "three of ten are caught today"
+    assert found.cost_then is not None
+    assert found.cost_now is not None
+    every = [Alike(variant=each.variant, software=each.software, lots=each.lots) for each in of_lot]
+    with_all = propose_rate(
+        replace(whole, inspect_permille=50, all_of=tuple(every)), COSTS, fit_yields(tallies).cells
+    )
+    assert found.cost_then == pytest.approx(with_all.cost_now, rel=0.01), "as cheap as by every name"
+
+
+def test_kinds_that_would_save_little_each_are_counted_and_not_named() -> None:
+    small = [replace(LOTS[1], lots=(("glass", f"S{n}"),), vehicles=20, failed=2) for n in range(5)]
+    found = propose_rate(record(inspect_permille=300, refused=64), COSTS, fit_yields([*LOTS, *small]).cells)
+    assert [each.says for each in found.all_of] == ["v, glass lot B"]
+    assert found.unnamed == 5
+    assert found.reasons[-1].startswith("5 more kinds of vehicles are left to chance")
 
 
 @pytest.mark.parametrize(
