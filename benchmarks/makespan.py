@@ -39,14 +39,13 @@ from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.port import EcuPort
 from ringroad.trust import sign
 from ringroad.trust.state import provision
-from ringroad.vehicle.agents.base import BytesSource, Done, no_progress
+from ringroad.vehicle.agents.base import BytesSource, Done, image_of, no_progress
 from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.config import EcuConfig as VehicleEcu
 from ringroad.vehicle.connect import make_agents
 from ringroad.vehicle.isotp.channel import IsotpChannel
 from ringroad.vehicle.isotp.model import Address, IsotpSettings
 from ringroad.vehicle.run import Surroundings, open_vehicle
-from ringroad.vehicle.states import image_of
 from ringroad.vehicle.uds import UdsChannel
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -6,19 +6,21 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from time import monotonic, sleep
 
 import msgspec
 import pytest
 from kuksa_client.grpc import Datapoint, VSSClient, VSSClientError
+from structlog.testing import capture_logs
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.protocol.vehicle import Sample
 from ringroad.vehicle.kuksa import HOST
 from ringroad.vehicle.leaves import SharedSignals, read_tree
-from ringroad.vehicle.run import _serve_signals
+from ringroad.vehicle.run import BIND_AGAIN_S, _serve_signals
 from support.diagnosed import DiagnosedVehicle
 from support.docs_pages import ROOT, fences
 from support.ports import free_port
@@ -59,6 +61,26 @@ def signals(tmp_path_factory: pytest.TempPathFactory) -> SharedSignals:
     return SharedSignals(FromTheBus(), read_tree(file))
 
 
+def listens(port: int) -> None:
+    """Wait until somebody listens there."""
+    until = monotonic() + 60
+    while True:
+        try:
+            socket.create_connection((HOST, port), timeout=5).close()
+            return
+        except OSError:
+            assert monotonic() < until
+            sleep(0.02)
+
+
+def heard(told: Sequence[object]) -> None:
+    """Wait until something was told."""
+    until = monotonic() + 60
+    while not told:
+        assert monotonic() < until
+        sleep(0.02)
+
+
 @pytest.fixture(scope="module")
 def client(signals: SharedSignals, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VSSClient]:
     port, loop, tasks = free_port(), asyncio.new_event_loop(), list[asyncio.Task[None]]()
@@ -73,14 +95,7 @@ def client(signals: SharedSignals, tmp_path_factory: pytest.TempPathFactory) -> 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
     try:
-        until = monotonic() + 60
-        while True:  # until it listens
-            try:
-                socket.create_connection((HOST, port), timeout=5).close()
-                break
-            except OSError:
-                assert monotonic() < until
-                sleep(0.02)
+        listens(port)
         with VSSClient(HOST, port) as opened:
             yield opened
     finally:
@@ -156,3 +171,27 @@ def test_a_value_out_of_its_types_range_is_refused(client: VSSClient) -> None:
         client.set_current_values({GEAR: Datapoint(300)})
     with pytest.raises(VSSClientError):
         client.set_current_values({GEAR: Datapoint(-129)})
+
+
+def test_a_port_that_is_taken_is_told_with_what_to_do_and_tried_again_soon(
+    signals: SharedSignals, tmp_path: Path
+) -> None:
+    """As after a quick restart, when the process of before still listens."""
+    taken = socket.create_server((HOST, 0))
+    config = msgspec.structs.replace(DiagnosedVehicle(tmp_path).config, kuksa_port=taken.getsockname()[1])
+
+    async def story() -> None:
+        with capture_logs() as told:
+            task = asyncio.create_task(_serve_signals(config, signals, SystemClock()))
+            await asyncio.to_thread(heard, told)
+            taken.close()
+            try:
+                async with asyncio.timeout(BIND_AGAIN_S / 2):
+                    await asyncio.to_thread(listens, config.kuksa_port)
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        assert told[0]["reason"] == f"port {config.kuksa_port} on {HOST} is taken"
+        assert "choose another kuksa_port" in told[0]["hint"]
+
+    asyncio.run(story())

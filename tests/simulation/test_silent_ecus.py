@@ -12,6 +12,7 @@ from ringroad.sim.rehearsal import NEW, OLD
 from ringroad.sim.vecu.script import Script, Trouble
 from ringroad.vehicle.agents.session import TRANSFER_TRIES_MAX
 from ringroad.vehicle.decide import ECU_TRIES_MAX
+from ringroad.vehicle.states import EcuState
 from support.power_cuts import GUILTY, StepMedium, Vehicle, new_vehicle
 
 
@@ -82,5 +83,33 @@ def test_an_ecu_that_gives_no_answer_for_seconds_is_waited_for_and_flashed_once(
         assert away_from_s is not None
         assert vehicle.clock.s - away_from_s > away_s
         assert flash.erased == 1
+
+    asyncio.run(story())
+
+
+def test_an_ecu_that_is_away_keeps_no_other_from_being_brought_back_and_is_waited_for(tmp_path: Path) -> None:
+    async def story() -> None:
+        vehicle = await new_vehicle(tmp_path / "vehicle", "bad", ["gateway", GUILTY])
+        away, other = (
+            next(one.serial for one in vehicle.rehearsal.config.ecus if one.name == name)
+            for name in ("gateway", GUILTY)
+        )
+        vehicle.power_on()
+        port, base_s = vehicle.ports[away], vehicle.rehearsal.config.retry_base_s
+        began_s, others_s = None, None
+        async with vehicle.boot() as orchestrator:
+            await orchestrator.exchange()
+            while (delay_s := await orchestrator.step()) is not None:
+                vehicle.clock.s += delay_s
+                if began_s is None and orchestrator.state.state == "ROLLING_BACK":
+                    began_s, port.alive = vehicle.clock.s, False
+                elif began_s is not None:
+                    if others_s is None and orchestrator.state.ecus[other] is EcuState.ROLLED_BACK:
+                        others_s = vehicle.clock.s - began_s
+                    port.alive = vehicle.clock.s - began_s > 60 * base_s  # of 96 that it is waited for
+            assert orchestrator.state.state == "ROLLED_BACK"
+        assert others_s is not None
+        assert others_s < 2 * base_s
+        assert {version for version, _, _ in (await vehicle.running()).values()} == {OLD}
 
     asyncio.run(story())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -80,6 +81,33 @@ def test_status_names_the_reason_for_waiting(world: World, capsys: pytest.Captur
     shown = json.loads(capsys.readouterr().out)
     assert (shown["state"], shown["action_id"], shown["code"]) == ("AWAITING_CONSENT", 17, "consent")
     assert [ecu["committed"] for ecu in shown["ecus"]] == ["1.0.0"] * 4
+
+
+def test_status_says_why_an_ecu_is_tried_again_and_at_the_end_why_it_was_given_up(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.config = msgspec.structs.replace(world.config, consent="auto")
+    world.order()
+    world.ecus["brake"].answers["install"] = [Failed(reason=Reason.UNREACHABLE, detail="timed out")] * 50
+    serial = next(ecu.serial for ecu in world.config.ecus if ecu.name == "brake")
+
+    async def drive_until_tried() -> None:
+        async with world.boot() as orchestrator:
+            await orchestrator.exchange()
+            while serial not in orchestrator.state.failing:
+                await orchestrator.step()
+            assert vehicle(world, "status") == 0
+
+    asyncio.run(drive_until_tried())
+    brake = next(ecu for ecu in json.loads(capsys.readouterr().out)["ecus"] if ecu["name"] == "brake")
+    assert re.fullmatch(r"no answer, try 1 of 8, next (in \d+ s|now)", brake["why"])
+    world.ecus["brake"].answers["rollback"] = [Failed(reason=Reason.UNREACHABLE, detail="timed out")] * 50
+    assert asyncio.run(world.drive()) == "ROLLBACK_FAILED"
+    assert vehicle(world, "status") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["detail"] == "brake: no answer after 8 tries"
+    assert [ecu["why"] for ecu in shown["ecus"] if ecu["why"]] == ["no answer after 8 tries"]
+    assert [ecu["why"] for ecu in shown["past"][0]["ecus"] if "why" in ecu] == ["no answer after 8 tries"]
 
 
 def test_only_a_blocked_vehicle_is_unblocked_and_then_takes_part_again(world: World) -> None:

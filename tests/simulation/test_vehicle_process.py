@@ -39,14 +39,13 @@ from ringroad.sim.vecu.config import EcuConfig as VecuConfig
 from ringroad.sim.vecu.config import ServerConfig, ServerTable
 from ringroad.sim.vecu.server import VecuServer
 from ringroad.trust.keys import private_pem
-from ringroad.vehicle.agents.base import BytesSource, Done, EcuInventory, no_progress
+from ringroad.vehicle.agents.base import BytesSource, Done, EcuInventory, image_of, no_progress
 from ringroad.vehicle.canway import CanWay
 from ringroad.vehicle.config import read_config, write_config
 from ringroad.vehicle.connect import connect_agents
 from ringroad.vehicle.gateway import Gateway, new_client
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.journal import CRASH_EXIT_STATUS
-from ringroad.vehicle.states import image_of
 from support.ports import free_port
 from support.vehicle_world import TOKEN, VIN, World, as_verified, content_of, director_target
 

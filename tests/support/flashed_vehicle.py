@@ -11,10 +11,9 @@ from ringroad.sim.vecu.config import EcuConfig as VecuConfig
 from ringroad.sim.vecu.medium import MemoryMedium
 from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.port import EcuPort
-from ringroad.vehicle.agents.base import BytesSource, Done, UpdateAgent, no_progress
+from ringroad.vehicle.agents.base import BytesSource, Done, UpdateAgent, image_of, no_progress
 from ringroad.vehicle.connect import make_agents
 from ringroad.vehicle.proof import Prover
-from ringroad.vehicle.states import image_of
 from support.vehicle_world import VIN, World, content_of
 
 PROGRAMME: Final = Path(__file__).parents[2] / "examples/road/programme.toml"

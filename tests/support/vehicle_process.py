@@ -22,10 +22,9 @@ from ringroad.sim.vecu.config import EcuConfig, ServerConfig, ServerTable
 from ringroad.sim.vecu.server import VecuServer
 from ringroad.storage.pki import ensure_pki
 from ringroad.trust.keys import private_pem
-from ringroad.vehicle.agents.base import BytesSource, Done, no_progress
+from ringroad.vehicle.agents.base import BytesSource, Done, image_of, no_progress
 from ringroad.vehicle.config import write_config
 from ringroad.vehicle.connect import connect_agents
-from ringroad.vehicle.states import image_of
 from support.ports import free_port
 from support.vehicle_world import VIN, World, content_of
 

@@ -159,7 +159,8 @@ class _Garage:
             try:
                 vehicle = await asyncio.to_thread(self._power_on, folder, fleet)
             except RingroadError as error:
-                self.told.shell.say(f"{folder.name}  stays: {error.message}")
+                why = "; ".join(filter(None, (error.message, error.hint)))
+                self.told.shell.say(f"{folder.name}  stays: {why}")
                 continue
             fleet.start(vehicle)
             self.out.append(vehicle.vin)

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,7 @@ from ringroad.vehicle.consent import (
 )
 from ringroad.vehicle.diagnostics.bulk import LogRing
 from ringroad.vehicle.diagnostics.face import BASE
+from ringroad.vehicle.ecu_tries import try_text
 from ringroad.vehicle.files import FolderLock
 from ringroad.vehicle.journal import RecordHook, crash_after
 from ringroad.vehicle.memory import Memory, read_state
@@ -122,7 +124,7 @@ def status(shell: Shell, folder: Path) -> None:
     """Show what the vehicle's journal says; works while it runs and while it does not."""
     config = read_config(folder)
     state = read_state(folder)
-    value = _status(config, state, running=is_running(folder))
+    value = _status(config, state, running=is_running(folder), now=shell.clock.now())
     shell.show(value, text=_status_text(value))
 
 
@@ -309,7 +311,8 @@ def is_running(folder: Path) -> bool:
     return False
 
 
-def _status(config: VehicleConfig, state: CampaignState, *, running: bool) -> dict[str, Any]:
+def _status(config: VehicleConfig, state: CampaignState, *, running: bool, now: datetime) -> dict[str, Any]:
+    tries_at = now if running and not state.resting else None  # else nobody tries again
     return {
         "vin": config.vin,
         "running": running,
@@ -330,6 +333,9 @@ def _status(config: VehicleConfig, state: CampaignState, *, running: bool) -> di
                 "mode": ecu.mode,
                 "state": str(state.told(ecu.serial)),
                 "committed": _committed(ecu.serial, state) or (ecu.factory.version if ecu.factory else ""),
+                "why": try_text(state.failing[ecu.serial], now=tries_at)
+                if ecu.serial in state.failing
+                else "",
             }
             for ecu in config.ecus
         ],
@@ -356,7 +362,8 @@ def _status_text(value: dict[str, Any]) -> str:
     ]
     width = max(len(ecu["name"]) for ecu in value["ecus"])
     lines += [
-        f"  {ecu['name']:<{width}}  {ecu['mode']:<7}  {ecu['committed'] or '-':<12}  {ecu['state']}"
+        f"  {ecu['name']:<{width}}  {ecu['mode']:<7}  {ecu['committed'] or '-':<12}  "
+        + ": ".join(filter(None, (ecu["state"], ecu["why"])))
         for ecu in value["ecus"]
     ]
     earlier = [one for one in value["past"] if one["action_id"] != value["action_id"]]

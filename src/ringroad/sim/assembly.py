@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -228,17 +229,21 @@ def power_on(
 
     Raises:
         InvalidInput: this is no vehicle's folder, or not one with virtual ECUs.
+        Conflict: another process gives one of them power.
         Corrupt: the flash of an ECU does not read back.
     """
     config = read_config(folder)
     ports: dict[str, EcuPort] = {}
-    for ecu in config.ecus:
-        if ecu.agent in LOCAL_AGENTS:
-            continue
-        found = read_vecu_config(folder / f"{ecu.serial}.toml")
-        medium = FileMedium(found.path(found.server.flash), fsync=found.server.fsync)
-        wrong = script(ecu, found) if script is not None else None
-        ports[ecu.serial] = EcuPort(found.ecu, medium, clock=clock, script=wrong, seed=seed)
+    with ExitStack() as opened:
+        for ecu in config.ecus:
+            if ecu.agent in LOCAL_AGENTS:
+                continue
+            found = read_vecu_config(folder / f"{ecu.serial}.toml")
+            flash = found.path(found.server.flash)
+            medium = opened.enter_context(closing(FileMedium(flash, fsync=found.server.fsync, alone=True)))
+            wrong = script(ecu, found) if script is not None else None
+            ports[ecu.serial] = EcuPort(found.ecu, medium, clock=clock, script=wrong, seed=seed)
+        opened.pop_all()  # they stay open as long as the vehicle has power
     agents = agents_here(folder, config.ecus, ports, disk=RealDisk())
     return BornVehicle(vin=vin_of(config), folder=folder, config=config, ports=ports, agents=agents)
 

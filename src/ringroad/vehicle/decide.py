@@ -29,6 +29,7 @@ from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import Reason
 from ringroad.vehicle.consent import DENIED, OPERATOR, answer_text, judge, word_of
 from ringroad.vehicle.deltas import choose_delta
+from ringroad.vehicle.ecu_tries import all_text
 from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
     TOUCHED,
@@ -434,26 +435,29 @@ def _commit(state: CampaignState, facts: Facts) -> Step:
     serial = min(left, key=lambda one: state.tries.get(f"commit:{one}", 0))
     if state.tries.get(f"commit:{serial}", 0) < COMMIT_TRIES_MAX and state.restarts <= COMMIT_RESTARTS_MAX:
         return Commit(serial)
-    return _move("ROLLBACK_FAILED", facts, code="commit_failed", detail=f"ECUs {', '.join(left)}")
+    return _move("ROLLBACK_FAILED", facts, code="commit_failed", detail=_why(state, left))
 
 
 def _roll_back(state: CampaignState, facts: Facts) -> Step:
     group = _group(state)
-    order = install_order(_plan(state), group)
-    failed: list[str] = []
-    for serial in reversed(order):
-        if state.ecus[serial] not in TOUCHED:
-            continue
+    left = [s for s in reversed(install_order(_plan(state), group)) if state.ecus[s] in TOUCHED]
+    if left:
+        # Those that failed wait: one that is away must not keep the others from what they ran.
+        serial = min(left, key=lambda one: state.tries.get(f"rollback:{one}", 0))
         if state.tries.get(f"rollback:{serial}", 0) < ROLLBACK_TRIES_MAX:
             return RollBack(serial)
-        failed.append(serial)
-    if failed:
-        return _move("ROLLBACK_FAILED", facts, code="rollback_failed", detail=f"ECUs {', '.join(failed)}")
+        return _move("ROLLBACK_FAILED", facts, code="rollback_failed", detail=_why(state, left))
     return _move("ROLLED_BACK", facts, code=state.code, detail=state.detail)
 
 
 def _move(state: VehicleState, facts: Facts, *, code: str = "", detail: str = "") -> Write:
     return Write(Moved(state=state, at=facts.now, code=code, detail=detail))
+
+
+def _why(state: CampaignState, serials: Sequence[str]) -> str:
+    """Return which ECUs could not be brought where they belong, and why."""
+    plan = _plan(state)
+    return all_text({one: plan.ecu(one).target.ecu_target.name for one in serials}, state.failing)
 
 
 def _plan(state: CampaignState) -> Plan:

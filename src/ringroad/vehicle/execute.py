@@ -29,6 +29,7 @@ from ringroad.vehicle.agents.base import (
     Outcome,
     Reason,
     UpdateAgent,
+    image_of,
 )
 from ringroad.vehicle.deltas import DELTA_TRIES_MAX, delta_file, tried_as
 from ringroad.vehicle.ecus import Ecus
@@ -50,7 +51,6 @@ from ringroad.vehicle.states import (
     Plan,
     Planned,
     Tried,
-    image_of,
 )
 from ringroad.vehicle.terms import Refused
 from ringroad.vehicle.tries import NETWORK_CODES, OFFLINE, Tries
@@ -415,9 +415,9 @@ class Executor:
         again_s = await self._mended(ecu.target, outcome)
         if again_s is not None:
             return again_s
-        what = f"commit:{serial}"
-        self._tries.tried(what, outcome.reason, outcome.detail)
-        return self._tries.backoff(self._memory.state.tries[what])
+        return self._tries.again(
+            f"commit:{serial}", outcome.reason, outcome.detail, tries_max=decide.COMMIT_TRIES_MAX
+        )
 
     async def _roll_back(self, serial: str) -> float:
         ecu = self._plan().ecu(serial)
@@ -440,9 +440,9 @@ class Executor:
         again_s = None if ecu.backup is None else await self._mended(ecu.backup, outcome)
         if again_s is not None:
             return again_s
-        what = f"rollback:{serial}"
-        self._tries.tried(what, outcome.reason, outcome.detail)
-        return self._tries.backoff(self._memory.state.tries[what])
+        return self._tries.again(
+            f"rollback:{serial}", outcome.reason, outcome.detail, tries_max=decide.ROLLBACK_TRIES_MAX
+        )
 
     def _plan(self) -> Plan:
         plan = self._memory.state.plan

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from ringroad.protocol.vehicle import Report, VehicleState
+from ringroad.vehicle.ecu_tries import try_text
 
 if TYPE_CHECKING:
     from ringroad.vehicle.states import CampaignState
@@ -31,12 +32,13 @@ class RefusedReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PastEcu(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One ECU of an update that ended, and how it ended for it."""
+    """One ECU of an update, how it stands or ended for it, and why; `why` is empty where nothing failed last."""
 
     serial: str
     from_version: str
     to_version: str
     state: str
+    why: str = ""
 
 
 class PastUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,12 +76,22 @@ def past_of(state: CampaignState, *, at: datetime) -> PastUpdate:
     )  # fmt: skip
 
 
-def ecus_of(state: CampaignState) -> tuple[PastEcu, ...]:
-    """Return the ECUs of an update, and where each stands."""
+def past_text(past: PastUpdate) -> str:
+    """Return an update that ended as a sentence for a person."""
+    to = f" to {past.version}" if past.version else ""
+    began = f" from {past.began_at:%Y-%m-%d %H:%M:%S}" if past.began_at else ""
+    why = ": ".join(filter(None, (past.code, past.detail)))
+    ended = f"{began} until {past.ended_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"update {past.action_id}{to}, {past.state}{ended}{f', {why}' if why else ''}"
+
+
+def ecus_of(state: CampaignState, *, now: datetime | None = None) -> tuple[PastEcu, ...]:
+    """Return the ECUs of an update, and where each stands. `now`: None of one that is over."""
     return tuple(
         PastEcu(
             serial=ecu.serial, from_version=ecu.from_version, to_version=ecu.target.ecu_target.version,
             state=str(state.told(ecu.serial) if state.state == "ROLLED_BACK" else state.ecus.get(ecu.serial, "")),
+            why=try_text(state.failing[ecu.serial], now=now)[:DETAIL_CHARS_MAX] if ecu.serial in state.failing else "",
         )
         for ecu in (state.plan.ecus if state.plan else ())
     )  # fmt: skip

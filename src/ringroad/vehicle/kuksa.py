@@ -55,7 +55,10 @@ async def serve_kuksa(signals: SharedSignals, clock: Clock, *, port: int) -> Non
     try:
         server.add_insecure_port(f"{HOST}:{port}")
     except RuntimeError as error:
-        raise Unavailable(f"port {port} on {HOST} is taken", hint="choose another kuksa_port") from error
+        raise Unavailable(
+            f"port {port} on {HOST} is taken",
+            hint="it is tried again, for what ran before may be ending still; else choose another kuksa_port",
+        ) from error
     await server.start()
     try:
         await asyncio.get_running_loop().create_future()  # `wait_for_termination` breaks when it is cancelled

@@ -21,10 +21,10 @@ from ringroad.vehicle.records import decode_entry, encode_entry
 from ringroad.vehicle.states import (
     Born,
     CampaignState,
+    Compacted,
     Entry,
     Refused,
     Started,
-    compacted,
     fold,
 )
 
@@ -142,6 +142,15 @@ def read_state(folder: Path) -> CampaignState:
     for record in records:
         state = fold(state, decode_entry(record.payload))
     return state
+
+
+def compacted(state: CampaignState, *, at: datetime) -> Compacted:
+    """Return the entry that says all that a resting `state` still means."""
+    return Compacted(
+        epoch=state.epoch, at=at, state=state.state, release_id=state.release_id,
+        finished=state.finished, past=state.past, installed=dict(state.installed), before=dict(state.before),
+        refused=state.refused, refused_count=state.refused_count, code=state.code, detail=state.detail,
+    )  # fmt: skip
 
 
 def _witnesses(folder: Path) -> tuple[str, ...]:

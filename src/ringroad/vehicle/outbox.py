@@ -19,6 +19,7 @@ from typing import Final
 from ringroad.kernel.errors import Corrupt
 from ringroad.protocol.vehicle import Report
 from ringroad.vehicle.consent import DENIED, answer_text
+from ringroad.vehicle.ecu_tries import count_text
 from ringroad.vehicle.files import Durability, replace_file
 from ringroad.vehicle.kept import BLOCKED
 from ringroad.vehicle.states import (
@@ -151,6 +152,8 @@ def report_of(sequence: int, entry: Entry, after: CampaignState) -> Report | Non
         case Tried(at=at, code=code, detail=detail):
             ecu = tried_ecu(entry, after)
             ecu_state = str(after.told(ecu)) if ecu else ""
+            count = count_text(after.failing[ecu], now=at) if ecu else ""
+            detail = ", ".join(filter(None, (detail, count)))
         case EcuMoved(at=at, serial=ecu, state=state, code=code, detail=detail):
             ecu_state = str(state)
         case Refused(refused=refused) if refused.report.code != REPORT_REFUSED:

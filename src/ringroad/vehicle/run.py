@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,7 @@ from ringroad.protocol.preconditions import parse_expression
 from ringroad.trust.state import TrustState
 from ringroad.vehicle.address import parse_address
 from ringroad.vehicle.agents.base import UpdateAgent
+from ringroad.vehicle.backoff import backoff_s
 from ringroad.vehicle.birth import carried
 from ringroad.vehicle.collector import Broker, Collector, TelemetryQueue
 from ringroad.vehicle.config import (
@@ -61,7 +63,7 @@ from ringroad.vehicle.writable import parse_writes
 
 TOKEN_BYTES: Final = 16  # of the driver page's forms; new with each start
 
-BIND_AGAIN_S: Final = 30.0  # s; before a port that was taken is tried again
+BIND_AGAIN_S: Final = 30.0  # s; longest wait before a port that was taken is tried again
 
 _log = structlog.get_logger(__name__)
 
@@ -252,13 +254,15 @@ async def _serve_signals(config: VehicleConfig, signals: SharedSignals, clock: C
     except ModuleNotFoundError as error:
         hint = "pip install 'ringroad[kuksa]', or kuksa_port = 0"
         raise InvalidInput(f"kuksa_port needs {error.name}", hint=hint) from error
-    while True:
+    for failures in count(1):  # soon at first: the process of before a quick restart may be ending still
         try:
             await kuksa.serve_kuksa(signals, clock, port=config.kuksa_port)
         except RingroadError as error:
-            _log.warning("vehicle.kuksa_failed", vin=config.vin, code=error.code, reason=error.message)
+            _log.warning(
+                "vehicle.kuksa_failed", vin=config.vin, code=error.code, reason=error.message, hint=error.hint
+            )
         end_if_cancelled()
-        await asyncio.sleep(BIND_AGAIN_S)
+        await asyncio.sleep(backoff_s(failures, fraction=1.0, cap_s=BIND_AGAIN_S))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,8 @@ from ringroad.protocol.vehicle import (
     VehicleState,
 )
 from ringroad.trust.state import VerifiedTarget
-from ringroad.vehicle.agents.base import EcuImage, Reason
+from ringroad.vehicle.agents.base import EcuImage, Reason, image_of
+from ringroad.vehicle.ecu_tries import EcuTry, Failing, after_last
 from ringroad.vehicle.kept import REFUSED_KEPT, PastUpdate, RefusedReport, declined, past_of, remembered
 
 FINISHED_KEPT: Final = 64  # actions; the server stops offering one long before 64 others
@@ -134,14 +135,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     notes_sha256: str  # of the release notes that were shown; empty if none were
 
 
-def image_of(target: VerifiedTarget) -> EcuImage:
-    """Return a verified target as the agents know it."""
-    return EcuImage(
-        serial=target.serial, target=target.ecu_target, filename=target.filename, sha256=target.sha256,
-        length_bytes=target.length, release_counter=target.release_counter, hardware_ids=target.hardware_ids,
-    )  # fmt: skip
-
-
 # Entries --------------------------------------------------------------------------------------------
 
 
@@ -217,6 +210,8 @@ class Tried(_Entry, frozen=True, tag=True):
     at: datetime
     code: str = ""
     detail: str = ""
+    tries_max: int = 0  # that there are of it; 0 where that is not said
+    again_at: datetime | None = None  # when the next one is due; None after the last
 
 
 class Noted(_Entry, frozen=True, tag=True):
@@ -305,6 +300,7 @@ class CampaignState:
         noted: code and subject of the last note in this state; in SYNCING of the last failed try as well.
         notes: how many notes there were in this state, but for those of what peers gave.
         unreachable: ECUs that did not answer when they were last tried.
+        failing: the newest failed try of each ECU that got no further since; nothing is decided on it.
         known_faults: codes by serial from before the installation; None until they were read.
         answer: the driver's newest word on the running update.
         cancel_refused: the server was told that its cancel came too late.
@@ -331,6 +327,7 @@ class CampaignState:
     noted: tuple[str, str] = ("", "")
     notes: int = 0
     unreachable: frozenset[str] = frozenset()
+    failing: Failing = field(default_factory=lambda: MappingProxyType({}))
     known_faults: Mapping[str, tuple[str, ...]] | None = None
     answer: Answer | None = None
     cancel_refused: bool = False
@@ -403,7 +400,14 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
             serial, tries = tried_ecu(entry, state), {**state.tries, what: state.tries.get(what, 0) + 1}
             gone = {serial} if serial and code == Reason.UNREACHABLE else set()
             noted = (code, detail) if state.state == "SYNCING" else state.noted  # no plan names an ECU yet
-            return replace(state, tries=tries, unreachable=_without(state.unreachable, serial) | gone, noted=noted)  # fmt: skip
+            again_at, count_max = entry.again_at, entry.tries_max
+            failed = EcuTry(
+                code=code, detail=detail, count=tries[what], count_max=count_max, again_at=again_at
+            )
+            return replace(
+                state, tries=tries, unreachable=_without(state.unreachable, serial) | gone, noted=noted,
+                failing={**state.failing, serial: failed} if serial else state.failing,
+            )  # fmt: skip
         case Noted(code=code, about=about, peer_bytes=given):
             return replace(
                 state, noted=state.noted if given else (code, about), notes=state.notes + (not given), peer_bytes=state.peer_bytes + given,
@@ -434,15 +438,6 @@ def tried_ecu(entry: Tried, state: CampaignState) -> str:
     """Return the serial of the ECU that was tried; empty if it was something else, an image for example."""
     _, _, serial = entry.what.partition(":")
     return serial if serial in state.ecus else ""
-
-
-def compacted(state: CampaignState, *, at: datetime) -> Compacted:
-    """Return the entry that says all that a resting `state` still means."""
-    return Compacted(
-        epoch=state.epoch, at=at, state=state.state, release_id=state.release_id,
-        finished=state.finished, past=state.past, installed=dict(state.installed), before=dict(state.before),
-        refused=state.refused, refused_count=state.refused_count, code=state.code, detail=state.detail,
-    )  # fmt: skip
 
 
 def _after_start(state: CampaignState) -> CampaignState:
@@ -478,8 +473,12 @@ def _after_move(state: CampaignState, entry: Moved) -> CampaignState:
 
 
 def _after_ecu_move(state: CampaignState, entry: EcuMoved) -> CampaignState:
+    failing = {serial: one for serial, one in state.failing.items() if serial != entry.serial}
+    if entry.code:
+        last = state.failing.get(entry.serial)
+        failing[entry.serial] = after_last(last, code=entry.code, detail=entry.detail)
     moved = replace(
-        state, ecus={**state.ecus, entry.serial: entry.state},
+        state, ecus={**state.ecus, entry.serial: entry.state}, failing=failing,
         unreachable=_without(state.unreachable, entry.serial),
     )  # fmt: skip
     if entry.state in _LASTING:

@@ -6,6 +6,7 @@ How often something may fail is decided in `decide`; the counts are those of the
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from ringroad.kernel.clock import Clock
@@ -52,8 +53,7 @@ class Tries:
         what, tries_max = decide.bound_of(what, outcome.reason, began=began)
         tries = self._memory.state.tries.get(what, 0) + 1
         if outcome.retryable and tries < tries_max:
-            self.tried(what, outcome.reason, outcome.detail)
-            return self.backoff(tries)
+            return self.again(what, outcome.reason, outcome.detail, tries_max=tries_max)
         self.move_ecu(serial, EcuState.FAILED, code=outcome.reason, detail=outcome.detail)
         return 0.0
 
@@ -82,8 +82,18 @@ class Tries:
         tries = self._memory.state.tries.get(what, 0) + 1
         if tries >= tries_max:
             return self.end(code, detail)
-        self.tried(what, code, detail)
-        return self.backoff(tries)
+        return self.again(what, code, detail, tries_max=tries_max)
+
+    def again(self, what: str, code: str, detail: str, *, tries_max: int) -> float:
+        """Count one failed try of `what`, and return the seconds until the next; 0 after the last."""
+        tries = self._memory.state.tries.get(what, 0) + 1
+        wait_s = self.backoff(tries) if tries < tries_max else 0.0
+        now = self._clock.now()
+        again_at = now + timedelta(seconds=wait_s) if wait_s else None
+        self._memory.write(
+            Tried(what=what, at=now, code=code, detail=detail, tries_max=tries_max, again_at=again_at)
+        )
+        return wait_s
 
     def end(self, code: str, detail: str) -> float:
         """End the campaign with nothing installed."""

@@ -8,10 +8,18 @@ from pathlib import Path
 import pytest
 
 from ringroad.kernel.clock import SystemClock
-from ringroad.kernel.errors import InvalidInput, Unavailable
-from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings, assemble, make_vin, power_on
+from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
+from ringroad.sim.assembly import (
+    FLASH,
+    BaselinePackage,
+    Blueprint,
+    Surroundings,
+    assemble,
+    make_vin,
+    power_on,
+)
 from ringroad.sim.vecu.config import read_config as read_vecu_config
-from ringroad.sim.vecu.medium import MemoryMedium
+from ringroad.sim.vecu.medium import FileMedium, MemoryMedium
 from ringroad.sim.vecu.memory import MemoryChannel
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script, draw_bytes
 from ringroad.vehicle.agents.base import EcuInventory
@@ -124,6 +132,27 @@ def test_a_vehicles_ecus_get_power_again_from_its_folder(tmp_path: Path) -> None
             assert inventory.running.version == "1.0.0"
             assert [fault.code for fault in inventory.faults] == ["C0040-64"]
             assert (tmp_path / f"{serial}.toml").stat().st_mode & 0o077 == 0  # it holds a secret
+
+    asyncio.run(build())
+
+
+def test_two_processes_do_not_give_one_vehicles_ecus_power(tmp_path: Path) -> None:
+    clock = SystemClock()
+
+    async def build() -> None:
+        born, _ = await assemble(
+            tmp_path, make_vin(1), blueprint(gateway=package("gateway"), brake=package("brake")), HOME,
+            clock=clock, secret=lambda size: draw_bytes(1, size, "x"), durability="buffered",
+        )  # fmt: skip
+        last = [*born.ports][-1]
+        other = FileMedium(tmp_path / FLASH / f"{last}.bin", alone=True)  # as a virtual ECU of its own has it
+        with pytest.raises(Conflict, match=r"another virtual ECU runs on the flash file .*brake") as refusal:
+            power_on(tmp_path, clock=clock)
+        assert refusal.value.hint == "stop it first; one flash file is one ECU"
+        other.close()
+        power_on(tmp_path, clock=clock)  # nothing of the first try is left locked
+        with pytest.raises(Conflict):
+            power_on(tmp_path, clock=clock)
 
     asyncio.run(build())
 

@@ -8,6 +8,7 @@ import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from ringroad.protocol.diagnostics import (
     DiagnosticAnswer,
     parse_range,
 )
-from ringroad.protocol.vehicle import Sample
+from ringroad.protocol.vehicle import Sample, VehicleState
 from ringroad.vehicle import observe
 from ringroad.vehicle.diagnostics.bulk import (
     LOG_LINES_MAX,
     TEXTS_MAX,
+    JournalLines,
     LogRing,
     cleaned,
     signal_lines,
@@ -36,8 +38,13 @@ from ringroad.vehicle.diagnostics.bulk import (
 )
 from ringroad.vehicle.diagnostics.places import names_position
 from ringroad.vehicle.diagnostics.testers import add_tester
+from ringroad.vehicle.journal import Journal
+from ringroad.vehicle.kept import PastEcu, PastUpdate
+from ringroad.vehicle.memory import JOURNAL_NAME, compacted
 from ringroad.vehicle.observe import SampleRing, keep_ring
+from ringroad.vehicle.records import encode_entry
 from ringroad.vehicle.small_http import Request
+from ringroad.vehicle.states import CampaignState, Opened
 from support.diagnosed import FAULT, Bench, bench, open_session
 from support.uptane import NOW
 from support.vehicle_world import DeskClock, DeskSignals
@@ -69,6 +76,32 @@ async def read(at: Bench, place: str, *, length: int = BULK_CHUNK_BYTES_MAX) -> 
         if len(content) >= chunk["size"]:
             assert hashlib.sha256(content).hexdigest() == sha256
             return [msgspec.json.decode(line) for line in content.splitlines()]
+
+
+def test_updates_whose_records_the_journal_dropped_are_a_line_each_for_a_person(tmp_path: Path) -> None:
+    def over(number: int, state: VehicleState, code: str, why: str) -> PastUpdate:
+        return PastUpdate(
+            action_id=number, state=state, began_at=NOW, ended_at=NOW + timedelta(minutes=9), code=code,
+            detail="brake" if code else "", release_id="r", version=f"{number}.0.0",
+            ecus=(PastEcu(serial="S1", from_version="1.0.0", to_version="2.0.0", state=state, why=why),),
+        )  # fmt: skip
+
+    past = (over(9, "SUCCEEDED", "", ""), over(8, "ROLLED_BACK", "unreachable", "no answer"))
+    journal = Journal(tmp_path / JOURNAL_NAME, durability="buffered")
+    journal.append(encode_entry(compacted(CampaignState(epoch="e", past=past), at=NOW)))
+    journal.append(encode_entry(Opened(action_id=10, at=NOW)))
+    journal.close()
+    lines = list(JournalLines(tmp_path))
+    times = f"from {NOW:%Y-%m-%d %H:%M:%S} until {past[0].ended_at:%Y-%m-%d %H:%M:%S} UTC"
+    assert [line.get("said", line.get("entry", {}).get("type")) for line in lines] == [
+        f"update 8 to 8.0.0, ROLLED_BACK {times}, unreachable: brake",
+        f"update 9 to 9.0.0, SUCCEEDED {times}",
+        "Compacted",
+        "Opened",
+    ]
+    assert lines[0]["update"]["ecus"][0]["why"] == "no answer"
+    assert "past" not in lines[2]["entry"]
+    assert list(reversed(JournalLines(tmp_path))) == lines[::-1]
 
 
 def test_the_journal_and_an_ecus_memory_are_read_in_chunks(tmp_path: Path) -> None:

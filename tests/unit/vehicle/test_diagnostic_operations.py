@@ -14,13 +14,13 @@ import pytest
 from ringroad.kernel.errors import Unavailable
 from ringroad.protocol.diagnostics import Method
 from ringroad.sim.vecu.script import Behaviour, Script, Trouble
+from ringroad.vehicle.agents.base import image_of
 from ringroad.vehicle.agents.session import EcuAccess, EcuSession, Refusal
 from ringroad.vehicle.agents.verbs import UdsAgent
 from ringroad.vehicle.agents.wire import BankStatus, Did, Layout, Mode, SlotStatus, Swap
 from ringroad.vehicle.diagnostics import operations
 from ringroad.vehicle.diagnostics.operations import RESTART, Execution, Executions, _reset, _self_test
 from ringroad.vehicle.diagnostics.sessions import answer_session
-from ringroad.vehicle.states import image_of
 from ringroad.vehicle.uds import Session
 from support.diagnosed import FAULT, OTHER, Bench, bench, open_session
 from support.uptane import NOW

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from ringroad.protocol.vehicle import Command, Conduct, EcuTarget, VehicleState
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.diagnostics.updates import update_status
 from ringroad.vehicle.glance import Glance
+from ringroad.vehicle.memory import compacted
 from ringroad.vehicle.orchestrator import Orchestrator
-from ringroad.vehicle.states import CampaignState, EcuPlan, EcuState, Plan, compacted, fold
+from ringroad.vehicle.states import CampaignState, EcuPlan, EcuState, Plan, Tried, fold
 from support.diagnosed import Bench, bench, open_session
 from support.vehicle_world import STEPS_MAX
 
@@ -136,6 +137,28 @@ def test_updates_that_ended_are_listed_newest_first_with_when_and_how_each_ecu_e
             {"component": name, "from_version": "1.0.0", "to_version": "2.0.0", "state": "COMMITTED"}
             for name in ("gateway", "brake")
         ]
+
+    run(tmp_path, story)
+
+
+def test_an_update_says_of_an_ecu_that_is_tried_again_why_and_when(tmp_path: Path) -> None:
+    async def story(at: Bench, orchestrator: Orchestrator) -> None:
+        at.vehicle.order(action_id=7)
+        await orchestrator.exchange()
+        while orchestrator.state.state != "INSTALLING":
+            at.vehicle.clock.s += await orchestrator.step() or 0
+        serial = next(ecu.serial for ecu in at.vehicle.config.ecus if ecu.name == "brake")
+        now = at.vehicle.clock.now()
+        orchestrator._memory.write(
+            Tried(
+                what=f"away-install:{serial}", at=now, code="unreachable", tries_max=8, again_at=now + timedelta(seconds=9),
+            )
+        )  # fmt: skip
+        _, told = await at.ask("GET", "/updates/7")
+        said = "no answer, try 1 of 8, next in 9 s"
+        assert told["waits_for"] == {"code": "unreachable", "about": "brake", "text": f"brake: {said}"}
+        assert [each["why"] for each in told["components"] if "why" in each] == [said]
+        assert told["status"] == "inProgress"
 
     run(tmp_path, story)
 

@@ -16,6 +16,7 @@ from ringroad.vehicle.decide import TAKEN_BACK
 from ringroad.vehicle.deltas import Coming
 from ringroad.vehicle.driver.page import render_page
 from ringroad.vehicle.driver.view import Said, size_text, take_word, time_text, view_of
+from ringroad.vehicle.ecu_tries import EcuTry
 from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.kept import ecus_of
 from ringroad.vehicle.states import Answer, CampaignState, EcuPlan, EcuState, Plan
@@ -283,6 +284,37 @@ def test_progress_is_shown_by_ecu() -> None:
     assert [(ecu.word, ecu.percent) for ecu in view.ecus] == [("installing", 33)]
     for done in ({"S1": (5, 0)}, {}):
         assert [ecu.percent for ecu in view_of(glance("INSTALLING", done=done)).ecus] == [None]
+
+
+SILENT = EcuTry(
+    code="unreachable", detail="timed out", count=3, count_max=8, again_at=NOW + timedelta(seconds=19.5)
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "ecu", "failing", "said"),
+    [
+        ("INSTALLING", EcuState.INSTALLING, SILENT, "does not answer, try 3 of 8, next in 20 s"),
+        (
+            "INSTALLING",
+            EcuState.INSTALLING,
+            replace(SILENT, code="busy", detail="at work", again_at=NOW),
+            "installing: at work, try 3 of 8",
+        ),
+        ("ROLLBACK_FAILED", EcuState.ROLLING_BACK, replace(SILENT, count=8), "does not answer, try 8 of 8"),
+        ("ROLLED_BACK", EcuState.FAILED, EcuTry(code="boot_failed", detail=""), "failed: boot failed"),
+        ("CANCELLED", EcuState.IDLE, SILENT, "unchanged"),
+    ],
+)
+def test_a_part_that_is_tried_again_says_why_which_try_it_was_and_when_the_next_is_due(
+    state: VehicleState, ecu: EcuState, failing: EcuTry, said: str
+) -> None:
+    seen = glance(state, ecus={"S1": ecu})
+    silent = frozenset({"S1"}) if failing.code == "unreachable" and state != "CANCELLED" else frozenset()
+    seen = replace(seen, state=replace(seen.state, failing={"S1": failing}, unreachable=silent))
+    view = view_of(seen)
+    assert [line.word for line in view.ecus] == [said]
+    assert said in render_page(view, token="t")
 
 
 def test_texts_of_a_release_are_never_markup() -> None:

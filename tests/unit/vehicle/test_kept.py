@@ -18,8 +18,9 @@ from ringroad.vehicle.kept import (
     declined,
     remembered,
 )
+from ringroad.vehicle.memory import compacted
 from ringroad.vehicle.records import decode_entry, encode_entry
-from ringroad.vehicle.states import CampaignState, Compacted, Declined, Moved, Opened, compacted, fold
+from ringroad.vehicle.states import CampaignState, Compacted, Declined, Moved, Opened, fold
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

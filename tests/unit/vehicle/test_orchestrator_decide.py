@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import assert_never
 
@@ -18,6 +18,8 @@ from ringroad.protocol.vehicle import Command, DeltaOffer, EcuTarget, UpdateGrou
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle import decide
 from ringroad.vehicle.decide import Facts, next_step
+from ringroad.vehicle.ecu_tries import try_text
+from ringroad.vehicle.memory import compacted
 from ringroad.vehicle.outbox import COMMIT_REPORTS_MAX, report_of
 from ringroad.vehicle.records import decode_entry, encode_entry
 from ringroad.vehicle.states import (
@@ -36,7 +38,6 @@ from ringroad.vehicle.states import (
     Planned,
     Started,
     Tried,
-    compacted,
     fold,
 )
 
@@ -320,12 +321,13 @@ def test_a_restart_in_the_middle_of_a_rollback_is_one_of_its_tries() -> None:
     walk.write(Moved(state="ROLLING_BACK", at=NOW, code="check_failed"))
     walk.write(EcuMoved(serial="a", state=EcuState.ROLLING_BACK, at=NOW))
     restart(walk, decide.ROLLBACK_TRIES_MAX - 1)
+    assert next_step(walk.state, walk.facts()) == decide.RollBack("b")  # it was not tried so often
+    walk.write(EcuMoved(serial="b", state=EcuState.ROLLED_BACK, at=NOW))
     assert next_step(walk.state, walk.facts()) == decide.RollBack("a")
     restart(walk, 1)
-    assert next_step(walk.state, walk.facts()) == decide.RollBack("b")  # the others are still brought back
     while walk.step():
         pass
-    assert (walk.state.state, walk.state.detail) == ("ROLLBACK_FAILED", "ECUs a")
+    assert (walk.state.state, walk.state.detail) == ("ROLLBACK_FAILED", "a")
 
 
 @pytest.mark.parametrize("how", ["tries", "restarts"])
@@ -343,7 +345,7 @@ def test_an_ecu_that_never_takes_what_is_committed_ends_in_a_blocked_vehicle(how
     walk.step()
     state = walk.state
     assert (state.state, state.code, state.detail, state.blocked) == (
-        "ROLLBACK_FAILED", "commit_failed", "ECUs a", True,
+        "ROLLBACK_FAILED", "commit_failed", f"a: no answer after {decide.COMMIT_TRIES_MAX} tries" if how == "tries" else "a", True,
     )  # fmt: skip
 
 
@@ -352,6 +354,58 @@ def test_an_ecu_that_does_not_answer_keeps_no_other_from_being_committed() -> No
     assert next_step(walk.state, walk.facts()) == decide.Commit("b")
     walk.write(Tried(what="commit:b", at=NOW, code="unreachable"))
     assert next_step(walk.state, walk.facts()) == decide.Commit("a")
+
+
+def test_an_ecu_that_does_not_answer_keeps_no_other_from_being_brought_back_and_is_waited_for() -> None:
+    walk = walk_to("CHECKING")
+    walk.write(Moved(state="ROLLING_BACK", at=NOW, code="check_failed"))
+    away = Tried(
+        what="rollback:a", at=NOW, code="unreachable", tries_max=decide.ROLLBACK_TRIES_MAX, again_at=NOW
+    )
+    assert next_step(walk.state, walk.facts()) == decide.RollBack("a")
+    walk.write(EcuMoved(serial="a", state=EcuState.ROLLING_BACK, at=NOW))
+    walk.write(away)
+    assert next_step(walk.state, walk.facts()) == decide.RollBack("b")
+    walk.write(EcuMoved(serial="b", state=EcuState.ROLLED_BACK, at=NOW))
+    for _ in range(decide.ROLLBACK_TRIES_MAX - 1):
+        assert next_step(walk.state, walk.facts()) == decide.RollBack("a")
+        walk.write(away)
+    walk.step()
+    state = walk.state
+    assert (state.state, state.detail) == ("ROLLBACK_FAILED", "a: no answer after 8 tries")
+    assert [(one.serial, one.why) for one in state.past[0].ecus if one.why] == [
+        ("a", "no answer after 8 tries")
+    ]
+
+
+def test_an_ecu_that_is_tried_again_says_why_which_try_it_was_and_when_the_next_is_due() -> None:
+    walk = walk_to("INSTALLING")
+    walk.write(EcuMoved(serial="b", state=EcuState.INSTALLING, at=NOW))
+    for count in (1, 2, 3):
+        entry = Tried(
+            what=f"{decide.AWAY}install:b", at=NOW, code="unreachable", detail="timed out",
+            tries_max=decide.AWAY_TRIES_MAX, again_at=NOW + timedelta(seconds=20),
+        )  # fmt: skip
+        walk.write(entry)
+        told = try_text(walk.state.failing["b"], now=NOW)
+        assert told == f"no answer, try {count} of 8, next in 20 s"
+    report = report_of(1, entry, walk.state)
+    assert report is not None
+    assert report.detail == "timed out, try 3 of 8, next in 20 s"
+    assert try_text(walk.state.failing["b"], now=NOW + timedelta(seconds=21)).endswith("next now")
+    walk.write(EcuMoved(serial="b", state=EcuState.FAILED, at=NOW, code="unreachable"))
+    assert try_text(walk.state.failing["b"], now=NOW) == "no answer after 4 tries"
+    walk.write(EcuMoved(serial="b", state=EcuState.ROLLING_BACK, at=NOW))
+    assert not walk.state.failing
+
+
+def test_a_try_in_the_journal_of_an_older_vehicle_still_reads() -> None:
+    walk = walk_to("INSTALLING")
+    old = decode_entry(
+        b'{"type":"Tried","what":"install:b","at":"2026-11-23T12:00:00Z","code":"busy","detail":"at work"}'
+    )
+    walk.write(old)
+    assert try_text(walk.state.failing["b"], now=NOW) == "at work"
 
 
 def test_the_server_is_not_told_every_try_of_a_commit() -> None:

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from ringroad.protocol.vehicle import EcuTarget
+from ringroad.trust.state import VerifiedTarget
 
 Progress = Callable[[int, int], None]  # (done_bytes, total_bytes); cheap, called once per block
 FlashStep = Literal[
@@ -130,6 +131,14 @@ class EcuImage:
     length_bytes: int
     release_counter: int
     hardware_ids: tuple[str, ...]
+
+
+def image_of(target: VerifiedTarget) -> EcuImage:
+    """Return a verified target as the agents know it."""
+    return EcuImage(
+        serial=target.serial, target=target.ecu_target, filename=target.filename, sha256=target.sha256,
+        length_bytes=target.length, release_counter=target.release_counter, hardware_ids=target.hardware_ids,
+    )  # fmt: skip
 
 
 class ImageSource(Protocol):

@@ -15,6 +15,7 @@ import hashlib
 import re
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Reversible
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from ringroad.protocol.vehicle import Sample
 from ringroad.vehicle.diagnostics.audit import read_audit
 from ringroad.vehicle.diagnostics.places import names_position, tells_position
 from ringroad.vehicle.journal import Record, parse_records
+from ringroad.vehicle.kept import PastUpdate, past_text
 from ringroad.vehicle.memory import JOURNAL_NAME
 
 CATEGORIES: Final[Mapping[str, str]] = {
@@ -116,18 +118,21 @@ def _encode(line: Any) -> bytes:
 
 
 class JournalLines(Iterable[Line]):
-    """The journal's records, as far as they read back; read when they are gone through."""
+    """The journal's records, as far as they read back; read when they are gone through.
+
+    Of updates whose records were compacted away there is a line each: what is kept of them (`kept.PastUpdate`).
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL_NAME
 
     def __iter__(self) -> Iterator[Line]:
         """Give them, oldest first. Raises: Unavailable, Corrupt."""
-        return map(_record_line, self._records())
+        return chain.from_iterable(map(_record_lines, self._records()))
 
     def __reversed__(self) -> Iterator[Line]:
         """Give them, newest first; who stops early decodes no more. Raises: Unavailable, Corrupt."""
-        return map(_record_line, reversed(self._records()))
+        return (line for each in reversed(self._records()) for line in reversed(_record_lines(each)))
 
     def _records(self) -> list[Record]:
         try:
@@ -136,8 +141,12 @@ class JournalLines(Iterable[Line]):
             raise Unavailable(f"the journal cannot be read: {error.strerror}", code="disk") from error
 
 
-def _record_line(record: Record) -> Line:
-    return {"record": record.sequence, "entry": msgspec.json.decode(record.payload)}
+def _record_lines(record: Record) -> list[Line]:
+    """Return a record as a line, behind one for each update of which it keeps what is left, oldest first."""
+    entry = msgspec.json.decode(record.payload)
+    past = msgspec.convert(entry.pop("past", ()), tuple[PastUpdate, ...]) if isinstance(entry, dict) else ()
+    before = [{"said": past_text(each), "update": msgspec.to_builtins(each)} for each in reversed(past)]
+    return [*before, {"record": record.sequence, "entry": entry}]
 
 
 def audit_lines(folder: Path) -> list[Line]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.protocol.vehicle import VehicleState
+from ringroad.vehicle.ecu_tries import try_text
 from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.kept import PastEcu, PastUpdate, ecus_of
 from ringroad.vehicle.states import BEFORE_INSTALLING, TOUCHED, CampaignState, EcuPlan, EcuState
@@ -106,6 +107,8 @@ def update_status(glance: Glance, update_id: str, *, assigned: int | None) -> di
             "about": glance.waits_about,
             "text": glance.waits_text,
         }
+    elif not state.resting and (failing := _failing(glance)):
+        told["waits_for"] = failing
     return told | _why(state)
 
 
@@ -125,7 +128,7 @@ def update_details(glance: Glance, update_id: str, *, assigned: int | None) -> d
         told |= {
             "notes": plan.notes,
             "preconditions": list(plan.preconditions),
-            "components": [_component(ecu, glance) for ecu in ecus_of(state)],
+            "components": [_component(ecu, glance) for ecu in ecus_of(state, now=glance.at)],
         }
     return told
 
@@ -212,6 +215,20 @@ def _component(ecu: PastEcu, glance: Glance) -> dict[str, Any]:
         "from_version": ecu.from_version,
         "to_version": ecu.to_version,
         "state": ecu.state,
+        **({"why": ecu.why} if ecu.why else {}),
+    }
+
+
+def _failing(glance: Glance) -> dict[str, Any]:
+    """Return which ECU was tried in vain last, and when it is tried again; empty if none was."""
+    failing, names = glance.state.failing, glance.names
+    if not failing:
+        return {}
+    told = {names.get(serial, serial): try_text(one, now=glance.at) for serial, one in failing.items()}
+    return {
+        "code": [*failing.values()][-1].code,
+        "about": ", ".join(told),
+        "text": "; ".join(map(": ".join, told.items())),
     }
 
 

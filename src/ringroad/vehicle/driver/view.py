@@ -18,6 +18,7 @@ from ringroad.vehicle.consent import CONSENT_HOURS, DENIED, LATER_HOURS, digest_
 from ringroad.vehicle.decide import AWAY, TAKEN_BACK
 from ringroad.vehicle.deltas import Coming
 from ringroad.vehicle.driver.language import ENGLISH, Words
+from ringroad.vehicle.ecu_tries import EcuTry, seconds_left, why_text
 from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.states import BEFORE_INSTALLING, EcuState
 
@@ -305,6 +306,18 @@ def _waits_for_ecu(glance: Glance, words: Words) -> str:
     return words.say("waits.silent" if silent else "waits.part", parts=named)
 
 
+def _tried(word: str, one: EcuTry, glance: Glance, words: Words) -> str:
+    """Return the word of an ECU with why its newest try failed, which that was, and when the next one is due."""
+    silent = words.say("ecu.UNREACHABLE")
+    why = silent if one.code == Reason.UNREACHABLE else why_text(one)
+    said = word if why == word else f"{word}: {why}"
+    if not one.count_max:
+        return said
+    said = words.say("ecu.tried", word=said, count=str(one.count), most=str(one.count_max))
+    left_s = 0 if glance.state.resting else seconds_left(one, now=glance.at)
+    return words.say("ecu.next", word=said, seconds=str(left_s)) if left_s else said
+
+
 def _ecus(glance: Glance, words: Words) -> tuple[EcuLine, ...]:
     plan = glance.state.plan
     lines = []
@@ -319,5 +332,8 @@ def _ecus(glance: Glance, words: Words) -> tuple[EcuLine, ...]:
             word, percent = words.say("ecu.unchanged"), None
         if at in {EcuState.COMMITTED, EcuState.ROLLED_BACK}:
             percent = None
+        failing = glance.state.failing.get(ecu.serial)
+        if failing is not None and not (glance.state.resting and at in {EcuState.IDLE, EcuState.STAGED}):
+            word = _tried(word, failing, glance, words)
         lines.append(EcuLine(name=glance.names.get(ecu.serial, ecu.serial), word=word, percent=percent))
     return tuple(lines)
