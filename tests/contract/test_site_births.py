@@ -591,7 +591,7 @@ def test_a_birth_that_was_put_aside_or_cannot_be_read_is_listed_and_not_told_aga
             subject=up_subject(SITE), payload=msgspec.json.encode(first), seq=seq, received_at=CLOCK.now()
         )
         with transaction(pair.hub):
-            put_aside(pair.hub, aside, "it breaks its reader", now=CLOCK.now())
+            put_aside(pair.hub, IDS, CLOCK, aside, "it breaks its reader")
     raw = msgspec.to_builtins(second)
     raw["birth"]["gateway"] = "of a kind that nobody knows"
     unreadable = StreamMessage(
@@ -606,7 +606,7 @@ def test_a_birth_that_was_put_aside_or_cannot_be_read_is_listed_and_not_told_aga
     assert len(list_refused(pair.hub, SITE)) == 2
     nobody = StreamMessage(subject=up_subject("nobody"), payload=b"", seq=10, received_at=CLOCK.now())
     with transaction(pair.hub):
-        put_aside(pair.hub, nobody, "it breaks its reader", now=CLOCK.now())
+        put_aside(pair.hub, IDS, CLOCK, nobody, "it breaks its reader")
     assert list_refused(pair.hub, "nobody")
 
 

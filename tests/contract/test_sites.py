@@ -363,10 +363,12 @@ def test_what_its_stations_taught_a_site_reaches_its_hub_with_a_sign_of_life(
 def test_no_other_site_makes_a_sites_message_vanish_by_saying_that_it_came_before(world: World) -> None:
     async def say_as_other() -> None:
         client = await nats.connect(world.hub.url())
-        await client.jetstream().publish(
-            up_subject("other"), b"{}", headers={"Nats-Msg-Id": f"{SITE}/1-1"}, timeout=10
-        )
-        await client.close()
+        try:
+            await client.jetstream().publish(
+                up_subject("other"), b"{}", headers={"Nats-Msg-Id": f"{SITE}/1-1"}, timeout=10
+            )
+        finally:
+            await client.close()
 
     order_id = world.ordered()
     with running(world.logins, world.take, world.fold):

@@ -118,6 +118,7 @@ NOT_STATE = {
     "site_conflict": "two truths and how they were settled; what was changed for that is a fact of its own",
     "site_birth": "what goes to the hub of a birth, whose fact has the record's digest",
     "site_birth_refused": "evidence as it came, whole, with why it is not taken; that it was after all is a fact",
+    "site_aside": "evidence as it came, whole; that it is kept, and that it was taken after all, are facts",
     "site_trust": "what its hub signed, verified; what follows from it is a baseline",
     "site_place": "how far the other side has what is told",
     "shop_work": "how far the worker is; that a plan was asked for, made or kept are facts",

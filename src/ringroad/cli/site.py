@@ -130,6 +130,11 @@ def list_sites(shell: Shell, client: Client) -> None:
             for row in rows
             if row["newer_format"] is not None
         ]
+        + [
+            f"{row['id']} told {row['aside']} of the events and stops of its lines that this hub could not read; they are kept: ringroad site aside {row['id']}"
+            for row in rows
+            if row["aside"]
+        ]
     )
     shell.show(rows, text="\n".join((text, *missing)))
 
@@ -175,6 +180,56 @@ def births(shell: Shell, client: Client, *, site: str, digest: str | None, limit
         return
     told = [
         f"{exactly(row['told_at'])}  {row['vin'] or 'no VIN'}  {row['sha256'][:8]}  "
+        + (
+            f"taken {exactly(row['settled_at'])} by {row['settled_by']}"
+            if row["settled_at"]
+            else row["reason"]
+        )
+        for row in rows
+    ]
+    show_page(shell, rows, text="\n".join(told) or "none", limit=limit)
+
+
+@group.command(
+    "aside", epilog=example("ringroad site aside leipzig", "ringroad site aside leipzig --take 3fd09a12")
+)
+@click.argument("site")
+@click.option(
+    "--take",
+    "digest",
+    metavar="DIGEST",
+    help="Try this one again; the beginning of its digest is enough, and all stands for all that wait.",
+)
+@limited()
+@with_client
+def aside(shell: Shell, client: Client, *, site: str, digest: str | None, limit: int, offset: int) -> None:
+    """List events and stops of a site's lines that its hub could not read; each is kept whole, and holds up nothing.
+
+    After the hub was brought up to date they may be read: an approver has them tried again.
+    """
+    if offset:
+        raise InvalidInput("what is put aside has no pages", hint="a larger --limit")
+    rows = client.get(f"/sites/{site}/aside", limit=limit)
+    if digest is not None:
+        waiting = [row for row in rows if not row["settled_at"]]
+        found = [row for row in waiting if digest == "all" or row["sha256"].startswith(digest.lower())]
+        if digest != "all" and len(found) != 1:
+            raise InvalidInput(
+                f"{len(found)} that wait of {site} begin with {digest!r}", hint=f"ringroad site aside {site}"
+            )
+        done, refused = [], []
+        for row in found:
+            try:
+                done.append(client.post(f"/sites/{site}/aside/{row['sha256']}/take", {}))
+            except Conflict as error:
+                if digest != "all":
+                    raise
+                refused.append(error.message)
+        texts = [*(f"{each['id']} is taken" for each in done), *refused]
+        shell.show(done, text="\n".join(texts) or "none waits")
+        return
+    told = [
+        f"{exactly(row['told_at'])}  {row['what']} {row['number']} of {row['programme_id']}  {row['sha256'][:8]}  "
         + (
             f"taken {exactly(row['settled_at'])} by {row['settled_by']}"
             if row["settled_at"]
@@ -291,6 +346,8 @@ def holds_texts(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"its hub reads format {row['hub_reads']} at most, which is older: what this site tells waits until the hub is up to date"
     if row["hub_tells"] is not None:
         yield f"its hub tells in format {row['hub_tells']}, which is newer: what it tells waits until this site is up to date"
+    if row["aside"]:
+        yield f"its hub put aside {row['aside']} of the events and stops that this site told, which it could not read; there: ringroad site aside {row['site']}"
     if row["clock_behind_s"]:
         yield f"its clock is {row['clock_behind_s']} s behind the latest time that it knows of, which counts: set it"
     for line in row["lines"]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from litestar import Router
 from litestar.params import JSONBody
 from msgspec import Meta
 
-from ringroad.build.site import store, store_births, store_keys
+from ringroad.build.site import store, store_aside, store_births, store_keys
 from ringroad.build.site.flash import Held, Stand
 from ringroad.build.site.store_held import LineHolds, no_news, read_held
+from ringroad.build.site.store_up import try_again
 from ringroad.http import site_births
 from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
@@ -42,6 +43,7 @@ class SiteView(msgspec.Struct, frozen=True, kw_only=True):
     births_refused: int  # that are kept and not taken, and wait for a person
     births_lacking: int  # that it told and this hub does not have, as after a backup; it tells them again
     events_lacking: int  # likewise, events of its lines and words about their stops
+    aside: int  # events of its lines and words about their stops that this hub could not read: they wait for a person
     newer_format: int | None  # what it tells in, which this hub cannot read: the site keeps all until it can
     vin_plant: str | None  # what stands for it in its VINs; none until its key is certified
     key_until: (
@@ -67,6 +69,20 @@ class SiteBirthView(msgspec.Struct, frozen=True, kw_only=True):
     vin: str  # '' if it cannot be read
     sha256: str  # of its record
     code: str
+    reason: str
+    told_at: datetime
+    settled_at: datetime | None  # when it was taken after all
+    settled_by: str | None
+
+
+class SiteAsideView(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of a site's line, or a word about a stop, that this hub could not read."""
+
+    sha256: str
+    programme_id: str
+    what: Literal["event", "stop"]
+    number: int  # its position, or its number among what the site wrote down
+    code: str  # unreadable, or breaks_reader
     reason: str
     told_at: datetime
     settled_at: datetime | None  # when it was taken after all
@@ -144,6 +160,7 @@ class SiteLink(msgspec.Struct, frozen=True, kw_only=True):
     hub_tells: (
         int | None
     )  # the format that the hub tells in, where this site cannot read it: what the hub says waits
+    aside: int  # events and words about stops that the hub could not read, and keeps for a person there
     no_news: str  # why nothing new of its hub's word is held; '' if it is
     lines: list[LineFlash]
 
@@ -224,6 +241,31 @@ def take_birth(ctx: Ctx, request: Req, site_id: Id, sha256: Id, data: JSONBody[G
     return Done(id=vin, state="born")
 
 
+@route("GET", "/sites/{site_id:str}/aside", role=Role.VIEWER, tag="build", errors=[404])
+def list_aside(ctx: Ctx, *, site_id: Id, limit: Limit = 100) -> list[SiteAsideView]:
+    """List events and stops of a site's lines that this hub could not read, what waits first; each is kept whole."""
+    with ctx.connection() as conn:
+        store.get_site(conn, site_id)
+        found = store_aside.list_aside(conn, site_id, rows_max=limit)
+    return [msgspec.convert(each, SiteAsideView, from_attributes=True) for each in found]
+
+
+@route(
+    "POST",
+    "/sites/{site_id:str}/aside/{sha256:str}/take",
+    role=Role.APPROVER,
+    tag="build",
+    errors=[404, 409],
+)
+def take_aside(ctx: Ctx, request: Req, site_id: Id, sha256: Id, data: JSONBody[Go]) -> Done:
+    """Try what was put aside again, by its digest: after this hub was brought up to date it may be read."""
+    del data
+    with ctx.transaction() as conn:
+        store.get_site(conn, site_id)
+        what = try_again(conn, ctx.ids, ctx.clock, site_id=site_id, sha256=sha256, actor=request.user.name)
+    return Done(id=what, state="taken")
+
+
 @route("GET", "/sites/{site_id:str}/keys", role=Role.VIEWER, tag="build", errors=[404])
 def list_keys(ctx: Ctx, *, site_id: Id, limit: Limit = 100) -> list[SiteKeyView]:
     """List the keys of a site that this hub certified, newest first, and which were revoked."""
@@ -273,7 +315,7 @@ def link_view(ctx: Context, conn: Connection) -> SiteLink | None:
         cut_off_since=None if connected else link.reached_at, births_waiting=link.births_waiting,
         vin_plant=held.plant_key.vin_plant if held else None, held_until=until, held_ends=ends,
         clock_behind_s=_behind_s(held, ctx.clock.now()), hub_reads=link.hub_reads,
-        hub_tells=link.hub_tells, no_news=no_news(conn),
+        hub_tells=link.hub_tells, aside=link.aside, no_news=no_news(conn),
         lines=[_line(each) for each in site_births.lines(ctx, conn)],
     )  # fmt: skip
 
@@ -321,7 +363,7 @@ def _view(now: datetime, site: store.Site, key: store_keys.SiteKey | None) -> Si
         id=site.id, connected=site.cut_off_since(now) is None, cut_off_since=site.cut_off_since(now),
         waiting=site.waiting, heard_at=site.heard_at, reconciled_at=site.reconciled_at, conflicts=site.conflicts,
         births_waiting=site.births_waiting, births_refused=site.births_refused, births_lacking=site.births_lacking,
-        events_lacking=site.events_lacking, newer_format=site.speaks,
+        events_lacking=site.events_lacking, newer_format=site.speaks, aside=site.aside,
         vin_plant=site.vin_plant, key_until=key.expires_at if key and not revoked else None, key_revoked=revoked,
         added_by=site.added_by, added_at=site.added_at,
     )  # fmt: skip
@@ -336,6 +378,8 @@ router = Router(
         list_conflicts,
         list_births,
         take_birth,
+        list_aside,
+        take_aside,
         list_keys,
         revoke_key,
         get_link,

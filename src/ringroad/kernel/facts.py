@@ -78,6 +78,8 @@ class FactKind(StrEnum):
     SITE_KEY_CERTIFIED = "site.key_certified"
     SITE_KEY_REVOKED = "site.key_revoked"
     SITE_BIRTH_SETTLED = "site.birth_settled"
+    SITE_PUT_ASIDE = "site.put_aside"
+    SITE_ASIDE_SETTLED = "site.aside_settled"
     PLANT_SHIFTED = "plant.shifted"
     PLANT_WORLD_SHOWN = "plant.world_shown"
     LINE_WORK_TOLD = "line.work_told"
@@ -230,6 +232,8 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.SITE_KEY_CERTIFIED: Stage.BUILD,
         FactKind.SITE_KEY_REVOKED: Stage.BUILD,
         FactKind.SITE_BIRTH_SETTLED: Stage.BUILD,
+        FactKind.SITE_PUT_ASIDE: Stage.BUILD,
+        FactKind.SITE_ASIDE_SETTLED: Stage.BUILD,
         FactKind.PLANT_SHIFTED: Stage.BUILD,
         FactKind.PLANT_WORLD_SHOWN: Stage.BUILD,
         FactKind.LINE_WORK_TOLD: Stage.BUILD,

@@ -27,7 +27,7 @@ from nats.errors import NoRespondersError
 from securesystemslib.signer import Signer
 
 from ringroad.build.site.lines import tell_lines_again
-from ringroad.build.site.store import HUB_READS, get_site, note_format, tell_again
+from ringroad.build.site.store import HUB_READS, get_site, note_aside, note_format, tell_again
 from ringroad.build.site.store_births import may_have, targets_of, trust_for
 from ringroad.build.site.store_held import (
     Anchors,
@@ -271,6 +271,7 @@ def _do_as_told(conn: Connection, given: Trust, clock: Clock) -> None:
         note_format(conn, HUB_READS, reads, now=clock.now())
         for programme_id in tell_lines_again(conn, given, now=clock.now()):
             LOG.warning("the hub lacks what a line said; it is told again", programme_id=programme_id)
+        note_aside(conn, given.aside, now=clock.now())
         tell_sums_again(conn, given.sums_have, now=clock.now())
         if given.births_have is not None:
             again = tell_again(conn, after=given.births_have, now=clock.now())

@@ -74,7 +74,7 @@ async def run_hub(
                 take_told(conn, ids, clock, message)
 
     def aside(conn: Connection, message: StreamMessage, reason: str) -> None:
-        put_aside(conn, message, reason, now=clock.now())
+        put_aside(conn, ids, clock, message, reason)
 
     await land(nats_url, conn_opener, stop, place=UP, take=take, put_aside=aside, ack_wait_s=ack_wait_s)
 

@@ -176,6 +176,7 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
     stops_have: dict[str, Count] = msgspec.field(default_factory=dict)  # by programme, likewise: a seq
     sums_have: Count | None = None  # number of the last that were taken; a hub of before does not say
     up_format: int = 1  # the newest of what a site tells that this hub reads
+    aside: Count = 0  # of what the site told and this hub could not read: kept here for a person
 
 
 class DownOrder(msgspec.Struct, frozen=True, kw_only=True):

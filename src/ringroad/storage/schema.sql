@@ -1238,6 +1238,20 @@ CREATE TABLE public.site (
     reconciled_at timestamp with time zone,
     births_waiting bigint DEFAULT 0 NOT NULL
 );
+CREATE TABLE public.site_aside (
+    site_id text NOT NULL,
+    sha256 text NOT NULL,
+    programme_id text NOT NULL,
+    what text NOT NULL,
+    number bigint NOT NULL,
+    told bytea NOT NULL,
+    code text NOT NULL,
+    reason text NOT NULL,
+    told_at timestamp with time zone NOT NULL,
+    settled_at timestamp with time zone,
+    settled_by text,
+    CONSTRAINT site_aside_what_check CHECK ((what = ANY (ARRAY['event'::text, 'stop'::text])))
+);
 CREATE TABLE public.site_birth (
     number bigint NOT NULL,
     vin text NOT NULL,
@@ -1594,6 +1608,8 @@ ALTER TABLE ONLY public.shop_stop
     ADD CONSTRAINT shop_stop_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.shop_work
     ADD CONSTRAINT shop_work_pkey PRIMARY KEY (plant_id, shop);
+ALTER TABLE ONLY public.site_aside
+    ADD CONSTRAINT site_aside_pkey PRIMARY KEY (site_id, sha256);
 ALTER TABLE ONLY public.site_birth
     ADD CONSTRAINT site_birth_pkey PRIMARY KEY (number);
 ALTER TABLE ONLY public.site_birth_refused
@@ -1893,6 +1909,8 @@ ALTER TABLE ONLY public.shipment
     ADD CONSTRAINT shipment_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.shop_plan
     ADD CONSTRAINT shop_plan_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES public.shop_plan(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.site_aside
+    ADD CONSTRAINT site_aside_site_id_fkey FOREIGN KEY (site_id) REFERENCES public.site(id);
 ALTER TABLE ONLY public.site_birth_refused
     ADD CONSTRAINT site_birth_refused_site_id_fkey FOREIGN KEY (site_id) REFERENCES public.site(id);
 ALTER TABLE ONLY public.site_birth

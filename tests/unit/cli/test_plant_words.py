@@ -13,7 +13,7 @@ from ringroad.cli.site import holds_texts, state_text
 LINK: dict[str, Any] = {
     "site": "wren", "hub": "localhost:7422", "connected": True, "reached_at": "2026-11-26T06:00:00Z", "waiting": 0,
     "births_waiting": 0, "held_until": None, "no_news": "", "clock_behind_s": 0, "lines": [], "hub_reads": None,
-    "hub_tells": None,
+    "hub_tells": None, "aside": 0,
 }  # fmt: skip
 
 
@@ -67,8 +67,14 @@ def test_the_times_of_a_line_say_when_it_rests_and_who_is_late() -> None:
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [({"hub_reads": 1}, "its hub reads format 1 at most"), ({"hub_tells": 2}, "its hub tells in format 2")],
+    [
+        ({"hub_reads": 1}, "its hub reads format 1 at most"),
+        ({"hub_tells": 2}, "its hub tells in format 2"),
+        ({"aside": 3}, "its hub put aside 3 of the events and stops"),
+    ],
 )
-def test_a_site_says_which_side_is_to_be_brought_up_to_date(given: dict[str, int], said: str) -> None:
+def test_a_site_says_which_side_is_to_be_brought_up_to_date_and_what_its_hub_could_not_read(
+    given: dict[str, int], said: str
+) -> None:
     (line,) = holds_texts(LINK | given)
     assert said in line

@@ -109,13 +109,25 @@ def taken_to(conn: Connection, prefix: str, site_id: str, programme_id: str) -> 
     return int(row["number"]) if row else 0
 
 
-def come_again(conn: Connection, site_id: str, told: Up) -> bool:
-    """Say whether events are missing before these that the site can tell again: then it does, and these with them."""
+def waits_for(conn: Connection, site_id: str, told: Up, *, first: int | None) -> bool:
+    """Say whether something is missing before what a message says that the site can tell again: then both come again.
+
+    Args:
+        conn: a connection in a transaction.
+        site_id: whose.
+        told: the message.
+        first: position of its first event; None: it is about stops.
+    """
     line = line_of(told)
+    if first is None:
+        return line is None or line.stops_told > taken_to(conn, STOPS_TAKEN, site_id, told.programme_id)
     after = taken_to(conn, TAKEN, site_id, told.programme_id)
-    return (
-        line is not None and after + 1 < told.events[0].position and line.kept_from < told.events[0].position
-    )
+    return line is not None and after + 1 < first and line.kept_from < first
+
+
+def events_to(conn: Connection, site_id: str, line: SiteLine) -> int:
+    """Return up to which event of a line everything is here that its site can tell."""
+    return max(taken_to(conn, TAKEN, site_id, line.programme_id), line.kept_from - 1)
 
 
 def line_of(told: Up) -> SiteLine | None:
@@ -135,7 +147,7 @@ def note_lines(
     for line in told.lines:
         if line.programme_id not in lines:
             continue
-        after = max(taken_to(conn, TAKEN, site_id, line.programme_id), line.kept_from - 1)
+        after = events_to(conn, site_id, line)
         stops = line.stops_told > taken_to(conn, STOPS_TAKEN, site_id, line.programme_id)
         lacking = min(NUMBER_MAX // LINES_MAX, max(0, line.told - after) + int(stops))
         name = f"{LACKING}{site_id}/{line.programme_id}"

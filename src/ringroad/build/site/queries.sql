@@ -252,3 +252,25 @@ SELECT site_id, count(*) AS births FROM site_birth_refused WHERE settled_at IS N
 
 -- name: births_refused_count$
 SELECT count(*) FROM site_birth_refused WHERE site_id = :site_id AND settled_at IS NULL;
+
+-- name: put_aside!
+INSERT INTO site_aside (site_id, sha256, programme_id, what, number, told, code, reason, told_at)
+VALUES (:site_id, :sha256, :programme_id, :what, :number, :told, :code, :reason, :now);
+
+-- name: aside^
+SELECT * FROM site_aside WHERE site_id = :site_id AND sha256 = :sha256 FOR UPDATE;
+
+-- name: asides
+-- What waits first, in the order of its line.
+SELECT sha256, programme_id, what, number, code, reason, told_at, settled_at, settled_by FROM site_aside
+ WHERE site_id = :site_id ORDER BY settled_at IS NOT NULL, settled_at DESC, told_at, number LIMIT :rows_max;
+
+-- name: aside_waiting$
+SELECT count(*) FROM site_aside WHERE site_id = :site_id AND settled_at IS NULL;
+
+-- name: aside_counts
+SELECT site_id, count(*) AS waiting FROM site_aside WHERE settled_at IS NULL GROUP BY site_id;
+
+-- name: settle_aside!
+UPDATE site_aside SET settled_at = :now, settled_by = :actor
+ WHERE site_id = :site_id AND sha256 = :sha256 AND settled_at IS NULL;

@@ -56,6 +56,9 @@ HUB_READS: Final = "hub-reads"  # the place of the newest format of what this si
 HUB_TELLS: Final = (
     "hub-tells"  # the place of the format of what its hub tells, while this site cannot read it
 )
+HUB_ASIDE: Final = (
+    "hub-aside"  # the place of how much of what this site told its hub could not read, and keeps
+)
 SPEAKS: Final = (
     "speaks/"  # before a site: at its hub, the format that it tells in, while the hub cannot read it
 )
@@ -91,6 +94,7 @@ class Site:
     births_lacking: int = 0  # that it told and the hub does not have, as after a backup; it tells them again
     events_lacking: int = 0  # likewise, with stops of its lines
     speaks: int | None = None  # the format that it tells in, which this hub cannot read: it keeps what it has
+    aside: int = 0  # events and words about stops that this hub could not read, and keeps for a person
 
     def cut_off_since(self, now: datetime) -> datetime | None:
         """Return since when it is not heard; None: it is connected. One never heard is cut off since it was added."""
@@ -117,6 +121,7 @@ class Link:
     births_waiting: int = 0
     hub_reads: int | None = None  # the newest format that it reads, where this site tells in a newer one
     hub_tells: int | None = None  # the format that it tells in, where this site cannot read it
+    aside: int = 0  # events and words about stops that the hub could not read, and keeps for a person
 
     def is_connected(self, now: datetime) -> bool:
         """Return whether the hub took something lately: a site tells it every few seconds that it is there."""
@@ -231,6 +236,7 @@ def list_sites(conn: Connection) -> list[Site]:
     counts = {row["site_id"]: row["conflicts"] for row in SQL.conflict_counts(conn)}
     births = {row["site_id"]: row["births"] for row in SQL.births_refused_counts(conn)}
     lacking = {row["name"].removeprefix(LACKS): row["number"] for row in SQL.places(conn, prefix=LACKS)}
+    aside = {row["site_id"]: row["waiting"] for row in SQL.aside_counts(conn)}
     speaks = {row["name"].removeprefix(SPEAKS): row["number"] for row in SQL.places(conn, prefix=SPEAKS)}
     return [
         of_row(
@@ -241,6 +247,7 @@ def list_sites(conn: Connection) -> list[Site]:
             births_lacking=lacking.get(row["id"], 0),
             events_lacking=sum(events_lacking(conn, row["id"]).values()),
             speaks=speaks.get(row["id"]),
+            aside=aside.get(row["id"], 0),
         )
         for row in SQL.sites(conn, rows_max=PAGE_ROWS_MAX)
     ]
@@ -283,8 +290,9 @@ def link_of(conn: Connection) -> Link:
         waiting=sum(int(row["events"]) for row in SQL.unsent(conn)) + int(SQL.untold_stops(conn)),
         reached_at=reached["at"] if reached else None,
         births_waiting=_births_behind(conn, _births_told(conn)),
-        hub_reads=_format_noted(conn, HUB_READS),
-        hub_tells=_format_noted(conn, HUB_TELLS),
+        hub_reads=_noted(conn, HUB_READS),
+        hub_tells=_noted(conn, HUB_TELLS),
+        aside=_noted(conn, HUB_ASIDE) or 0,
     )
 
 
@@ -296,7 +304,13 @@ def note_format(conn: Connection, name: str, form: int | None, *, now: datetime)
         SQL.set_place(conn, name=name, number=form, now=now)
 
 
-def _format_noted(conn: Connection, name: str) -> int | None:
+def note_aside(conn: Connection, count: int, *, now: datetime) -> None:
+    """At a site: note how much of what it told its hub could not read."""
+    if count != (_noted(conn, HUB_ASIDE) or 0):
+        SQL.set_place(conn, name=HUB_ASIDE, number=count, now=now)
+
+
+def _noted(conn: Connection, name: str) -> int | None:
     row = SQL.place(conn, name=name)
     return int(row["number"]) if row else None
 
@@ -316,7 +330,7 @@ def next_to_tell(conn: Connection, *, now: datetime) -> Up:
         format=UP_FORMAT, sent_at=now, waiting=waiting, births_waiting=_births_behind(conn, before), births_told=before,
         epoch=epoch["number"] if epoch else 0, lines=lines,
     )  # fmt: skip
-    if _format_noted(conn, HUB_READS) is not None:
+    if _noted(conn, HUB_READS) is not None:
         return sign
     for programme_id, each in stops.items():
         due = each.due(rows[programme_id]["sent"] if programme_id in rows else NUMBER_MAX)

@@ -27,6 +27,7 @@ from ringroad.build.quality.results import CheckResult
 from ringroad.build.quality.store import take_results
 from ringroad.build.site.lines import SQL, lines_lacking
 from ringroad.build.site.store import ACTOR, LACKS, TAKEN, get_site, put_conflict
+from ringroad.build.site.store_aside import aside_waiting
 from ringroad.build.site.store_keys import KEYS_MAX, check_not_revoked, has_room, why_revoked
 from ringroad.build.site.store_sums import sums_have
 from ringroad.kernel.clock import Clock, Ids
@@ -125,6 +126,7 @@ def trust_for(
         targets_sha256=hashlib.sha256(targets).hexdigest(), targets_bytes=len(targets),
         certificate=certificate.decode(), no_certificate=refused, births_have=births_lacking_after(conn, site_id),
         events_have=events_have, stops_have=stops_have, sums_have=sums_have(conn, site_id), up_format=UP_FORMAT,
+        aside=aside_waiting(conn, site_id),
     )  # fmt: skip
 
 

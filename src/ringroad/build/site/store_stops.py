@@ -3,7 +3,8 @@
 The caller opens the transaction.
 
 Invariants:
-    A stop is taken once, and once its end, in the order in which the site wrote them down.
+    A stop is taken once, and once its end, by its id: a site whose database is an older one numbers its words anew.
+    They are taken in the order in which the site wrote them down, behind the events that its line had taken before.
     The hub plans nothing anew for it: the site that builds did.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ringroad.build.site.lines import SQL, STOPS_TAKEN, line_of, taken_to
+from ringroad.build.site.lines import SQL, STOPS_TAKEN, events_to, line_of, waits_for
 from ringroad.build.site.store import ACTOR, put_conflict
 from ringroad.build.stops import LineStop
 from ringroad.build.store_packages import SQL as BUILD
@@ -21,23 +22,29 @@ from ringroad.protocol.site import SiteStop, Up
 from ringroad.storage.db import Connection
 
 
-def take_stops(conn: Connection, ids: Ids, site_id: str, told: Up, *, now: datetime) -> None:
-    """Take what a site says of stops of one of its lines; behind some that are missing here, none: all come again."""
+def take_stops(conn: Connection, ids: Ids, site_id: str, told: Up, *, now: datetime) -> bool:
+    """Take what a site says of stops of one of its lines.
+
+    Returns:
+        False if events or words are missing before some of it: those are not taken, and all come again.
+    """
     line = line_of(told)
-    taken = taken_to(conn, STOPS_TAKEN, site_id, told.programme_id)
-    if line is None or line.stops_told > taken:
-        return
+    if line is None or waits_for(conn, site_id, told, first=None):
+        return False
     BUILD.lock_programme(conn, programme_id=told.programme_id)
+    events = events_to(conn, site_id, line)
     for each in told.stops:
-        if each.seq > taken:
-            _take(conn, ids, site_id, told.programme_id, each, now=now)
-            taken = each.seq
-    SQL.set_place(conn, name=f"{STOPS_TAKEN}{site_id}/{told.programme_id}", number=taken, now=now)
+        if each.after > events:
+            return False
+        take_stop(conn, ids, site_id, told.programme_id, each, now=now)
+        SQL.put_place(conn, name=f"{STOPS_TAKEN}{site_id}/{told.programme_id}", number=each.seq, now=now)
+    return True
 
 
-def _take(
+def take_stop(
     conn: Connection, ids: Ids, site_id: str, programme_id: str, told: SiteStop, *, now: datetime
 ) -> None:
+    """Take one word about a stop; what is known already changes nothing, whichever number it has."""
     began_at = min(told.began_at, now)  # a site's clock may be ahead, and nothing here stands from later on
     here = find_stop(conn, programme_id=programme_id, stop_id=told.id, event_id=told.event_id)
     if here is not None and here.programme_id != programme_id:

@@ -172,8 +172,9 @@ SELECT order_id, station, kind, at FROM (
 ) newest ORDER BY position;
 
 -- name: recent_breakdowns
--- Of each station: the breakdowns since the oldest of its newest so many measured times.
-SELECT s.name AS station, t.worked_ms, b.begun, b.stood_s
+-- Of each station: the breakdowns since the oldest of its newest so many measured times. Work without one says something
+-- only where the line told of any in that time: of a line that tells none, nobody knows whether it had some.
+SELECT s.name AS station, t.worked_ms, b.begun, b.began_at, b.ended_at
   FROM unnest(:stations::text[]) AS s (name)
   CROSS JOIN LATERAL (SELECT sum(worked_ms) AS worked_ms, min(finished_at) AS begins
                         FROM (SELECT worked_ms, finished_at FROM station_time
@@ -182,12 +183,16 @@ SELECT s.name AS station, t.worked_ms, b.begun, b.stood_s
                                  AND (:until::timestamptz IS NULL OR finished_at <= :until)
                                ORDER BY finished_at DESC LIMIT :rows_max) newest) AS t
   CROSS JOIN LATERAL (SELECT count(*) AS begun,
-                             coalesce(array_agg(extract(epoch FROM ended_at - began_at)::float8 ORDER BY began_at)
-                                      FILTER (WHERE ended_at IS NOT NULL), '{}') AS stood_s
+                             coalesce(array_agg(began_at ORDER BY began_at, id)
+                                      FILTER (WHERE ended_at IS NOT NULL), '{}') AS began_at,
+                             coalesce(array_agg(ended_at ORDER BY began_at, id)
+                                      FILTER (WHERE ended_at IS NOT NULL), '{}') AS ended_at
                         FROM line_stop
                        WHERE programme_id = :programme_id AND station = s.name AND kind = 'breakdown' AND options = '{}'
                          AND began_at >= t.begins AND (:until::timestamptz IS NULL OR began_at <= :until)) AS b
- WHERE b.begun > 0;
+ WHERE b.begun > 0
+    OR EXISTS (SELECT FROM line_stop WHERE programme_id = :programme_id AND kind = 'breakdown' AND began_at >= t.begins
+                  AND (:until::timestamptz IS NULL OR began_at <= :until));
 
 -- name: taken_over
 SELECT document, plant_generation FROM plant_proposal
@@ -577,15 +582,28 @@ SELECT (r.at AT TIME ZONE 'UTC')::date AS day, r.station, r.gate, count(DISTINCT
  GROUP BY 1, r.station, r.gate;
 
 -- name: vehicles_of_days
--- Vehicles that were checked on these days and on none before, anywhere on the line.
+-- Vehicles that were checked on these days and on none before, anywhere on the line; and those that left it on these days
+-- and were checked nowhere, as where gates let them pass. By the week of birth, which vehicles have in common.
 SELECT day, count(*) AS vehicles
   FROM (SELECT vehicle, min((at AT TIME ZONE 'UTC')::date) AS day FROM station_pass
-         WHERE programme_id = :programme_id AND at >= :first AND at < :until GROUP BY vehicle) AS p
+         WHERE programme_id = :programme_id AND at >= :first AND at < :until GROUP BY vehicle
+        UNION ALL
+        SELECT o.id, (v.born_at AT TIME ZONE 'UTC')::date
+          FROM birth_trait t JOIN vehicle v ON v.vin = t.vin JOIN plant_order o ON o.vin = t.vin
+         WHERE t.programme_id = :programme_id AND t.kind = 'week' AND t.thing = '' AND t.value = ANY(:weeks::text[])
+           AND o.programme_id = :programme_id AND v.born_at >= :first AND v.born_at < :until
+           AND NOT EXISTS (SELECT FROM station_pass q
+                            WHERE q.programme_id = :programme_id AND q.station = ANY(:stations::text[]) AND q.vehicle = o.id)
+       ) AS p
  WHERE day = ANY(:days::date[])
    AND NOT EXISTS (SELECT FROM station_pass q
                     WHERE q.programme_id = :programme_id AND q.station = ANY(:stations::text[]) AND q.vehicle = p.vehicle
                       AND q.at < :first)
  GROUP BY day;
+
+-- name: births_of_orders
+SELECT v.born_at FROM plant_order o JOIN vehicle v ON v.vin = o.vin
+ WHERE o.programme_id = :programme_id AND o.id = ANY(:orders::text[]);
 
 -- name: insert_day!
 INSERT INTO quality_day (programme_id, day, vehicles, counted_at) VALUES (:programme_id, :day, :vehicles, :now);
@@ -690,11 +708,15 @@ SELECT p.id FROM programme p
  WHERE EXISTS (SELECT FROM station_pass s WHERE s.programme_id = p.id) ORDER BY p.id;
 
 -- name: escaped
--- Vehicles that the field traced to a gate, and whether it had looked at them.
+-- Vehicles that the field traced to a gate, whether it had looked at them, and whether by chance, or as at all: as
+-- `gates_of_days` counts what it looked at.
 SELECT t.gate_station AS station, t.gate, o.id AS vehicle, o.variant, t.part, t.lot,
        EXISTS (SELECT FROM station_result r
                 WHERE r.programme_id = t.programme_id AND r.vehicle = o.id AND r.station = t.gate_station
-                  AND r.gate = t.gate) AS inspected
+                  AND r.gate = t.gate) AS inspected,
+       NOT EXISTS (SELECT FROM gate_draw c
+                    WHERE c.programme_id = t.programme_id AND c.order_id = o.id AND c.station = t.gate_station
+                      AND c.gate = t.gate AND NOT (c.inspect AND (c.permille < 1000 OR c.every))) AS by_chance
   FROM (SELECT DISTINCT ON (vin, gate_station, gate) * FROM field_trace
          WHERE programme_id = :programme_id AND gate <> '' AND occurred_at > :since
          ORDER BY vin, gate_station, gate, occurred_at) AS t
@@ -760,6 +782,22 @@ SELECT u.part, u.lot, min(u.station) AS station, bool_or(c.stays) AS stays
          WHERE programme_id = :programme_id AND kind = 'lot' AND closed_at IS NULL) AS c
     ON c.part = u.part AND c.lot = u.lot
  GROUP BY u.part, u.lot ORDER BY u.part, u.lot;
+
+-- name: lots_of
+-- What was fitted to a vehicle where, told as such or with a result.
+SELECT station, part, lot FROM built_part WHERE order_id = :order_id
+UNION SELECT r.station, e.key, e.value
+  FROM station_result r CROSS JOIN LATERAL jsonb_each_text(r.lots) AS e
+ WHERE r.programme_id = :programme_id AND r.vehicle = :order_id;
+
+-- name: kinds_drawn
+-- How many vehicles each gate chose since they are of a kind that it inspects now, and of how many, since that was decided.
+SELECT d.station, d.gate, count(k.reason) AS drawn, count(*) FILTER (WHERE d.drawn_at > :decided_at) AS vehicles,
+       count(k.reason) FILTER (WHERE d.drawn_at > :decided_at) AS of_kinds
+  FROM gate_draw d
+  LEFT JOIN unnest(:stations::text[], :gates::text[], :reasons::text[]) AS k (station, gate, reason)
+    ON (k.station, k.gate, k.reason) = (d.station, d.gate, d.reason)
+ WHERE d.programme_id = :programme_id AND d.drawn_at > :since GROUP BY d.station, d.gate;
 
 -- name: insert_contained!
 INSERT INTO contained_lot (id, programme_id, part, lot, reason, contained_at, contained_by)
@@ -991,6 +1029,9 @@ SELECT * FROM blocked_option WHERE programme_id = :programme_id ORDER BY option;
 -- name: current_schedule^
 SELECT * FROM line_schedule WHERE programme_id = :programme_id ORDER BY generation DESC LIMIT 1;
 
+-- name: schedule_at^
+SELECT * FROM line_schedule WHERE programme_id = :programme_id AND made_at <= :at ORDER BY generation DESC LIMIT 1;
+
 -- name: insert_schedule!
 INSERT INTO line_schedule (id, programme_id, generation, parent_id, cause, document, replan_latency_us, made_at)
 SELECT :schedule_id, :programme_id, :generation + 1, :parent_id, :cause, :document, :replan_latency_us, :now
@@ -1035,15 +1076,16 @@ SELECT t.station, t.worked_ms, o.variant, o.options
  ORDER BY t.finished_at, t.event_id;
 
 -- name: insert_what_if!
-INSERT INTO line_what_if (id, programme_id, station, down_s, asked_by, asked_at)
-VALUES (:what_if_id, :programme_id, :station, :down_s, :actor, :now);
+-- Until it is answered, the answer holds what else was asked: from which state of before, after which events.
+INSERT INTO line_what_if (id, programme_id, station, down_s, asked_by, asked_at, answer)
+VALUES (:what_if_id, :programme_id, :station, :down_s, :actor, :now, :asked);
 
 -- name: forget_what_ifs!
 DELETE FROM line_what_if WHERE programme_id = :programme_id AND answered_at IS NOT NULL
    AND id NOT IN (SELECT id FROM line_what_if WHERE programme_id = :programme_id ORDER BY asked_at DESC, id DESC LIMIT :kept);
 
 -- name: open_what_ifs
-SELECT id, programme_id, station, down_s FROM line_what_if WHERE answered_at IS NULL ORDER BY asked_at, id LIMIT :rows_max;
+SELECT id, programme_id, station, down_s, answer -> 'branch' AS branch FROM line_what_if WHERE answered_at IS NULL ORDER BY asked_at, id LIMIT :rows_max;
 
 -- name: count_open_what_ifs$
 SELECT count(*) FROM line_what_if WHERE programme_id = :programme_id AND answered_at IS NULL;
@@ -1064,6 +1106,10 @@ SELECT * FROM line_stop WHERE programme_id = :programme_id AND event_id = :event
 
 -- name: open_stops
 SELECT * FROM line_stop WHERE programme_id = :programme_id AND ended_at IS NULL ORDER BY began_at, id LIMIT :rows_max;
+
+-- name: stops_at
+SELECT * FROM line_stop WHERE programme_id = :programme_id AND began_at <= :at AND (ended_at IS NULL OR ended_at > :at)
+ ORDER BY began_at, id LIMIT :rows_max;
 
 -- name: end_stop!
 UPDATE line_stop SET ended_at = :ended_at, ended_by = :actor WHERE id = :stop_id AND ended_at IS NULL;
@@ -1335,6 +1381,9 @@ UPDATE site SET waiting = :waiting::bigint, births_waiting = :births_waiting::bi
        reconciled_at = CASE WHEN :waiting::bigint + :births_waiting::bigint = 0 THEN :now ELSE reconciled_at END
  WHERE id = :site_id;
 
+-- name: see_site!
+UPDATE site SET heard_at = :now WHERE id = :site_id;
+
 -- name: refused_count$
 SELECT count(*) FROM (SELECT 1 FROM mes_refused WHERE programme_id = :programme_id LIMIT :rows_max) AS kept;
 
@@ -1363,6 +1412,11 @@ ON CONFLICT (name) DO UPDATE SET number = greatest(site_place.number, excluded.n
 INSERT INTO site_place (name, number, at) VALUES (:name, :number, :now)
 ON CONFLICT (name) DO UPDATE SET number = excluded.number, at = excluded.at;
 
+-- name: advance_place!
+-- From where it was when that was read; it may have been set back meanwhile.
+INSERT INTO site_place (name, number, at) VALUES (:name, :number, :now)
+ON CONFLICT (name) DO UPDATE SET number = excluded.number, at = excluded.at WHERE site_place.number = :before;
+
 -- name: places
 SELECT name, number FROM site_place WHERE starts_with(name, :prefix);
 
@@ -1380,6 +1434,34 @@ SELECT p.id AS programme_id, coalesce(s.number, 0) AS sent, e.last - greatest(co
  CROSS JOIN LATERAL (SELECT min(position) AS first, max(position) AS last FROM mes_event WHERE programme_id = p.id) e
  WHERE coalesce(s.number, 0) < e.last
  ORDER BY p.id;
+
+-- name: lines_told
+SELECT p.id AS programme_id, coalesce(s.number, 0) AS told, coalesce(t.number, 0) AS stops_told,
+       coalesce((SELECT min(position) FROM mes_event WHERE programme_id = p.id), coalesce(s.number, 0) + 1) AS kept_from
+  FROM programme p
+  LEFT JOIN site_place s ON s.name = 'sent/' || p.id
+  LEFT JOIN site_place t ON t.name = 'stops/' || p.id
+ ORDER BY p.id LIMIT :rows_max;
+
+-- name: stops_to_tell
+-- Facts of one line have their numbers in the order in which they were committed: whoever writes one has locked it.
+SELECT f.seq, s.id, s.event_id, s.station, s.kind, s.reason, s.options, s.began_at, s.expected_s, s.stopped_by,
+       CASE WHEN f.kind = 'station.resumed' THEN greatest(s.ended_at, s.began_at) END AS ended_at,
+       CASE WHEN f.kind = 'station.resumed' THEN coalesce(s.ended_by, '') ELSE '' END AS ended_by,
+       coalesce((SELECT e.position FROM mes_event e
+                  WHERE e.programme_id = s.programme_id AND e.received_at <= f.recorded_at
+                  ORDER BY e.received_at DESC, e.position DESC LIMIT 1), 0) AS after
+  FROM fact f JOIN line_stop s ON s.id = f.subject
+ WHERE f.kind IN ('station.stopped', 'station.resumed') AND f.seq > :after AND s.programme_id = :programme_id
+ ORDER BY f.seq LIMIT :rows_max;
+
+-- name: stops_waiting$
+SELECT count(*) FROM fact f JOIN line_stop s ON s.id = f.subject
+ WHERE f.kind IN ('station.stopped', 'station.resumed') AND f.seq > :after AND s.programme_id = :programme_id;
+
+-- name: untold_stops$
+SELECT count(*) FROM fact f JOIN line_stop s ON s.id = f.subject LEFT JOIN site_place t ON t.name = 'stops/' || s.programme_id
+ WHERE f.kind IN ('station.stopped', 'station.resumed') AND f.seq > coalesce(t.number, 0);
 
 -- name: events_to_send
 SELECT position, seq, received_at, body FROM mes_event
@@ -1604,9 +1686,14 @@ SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
             WHEN c.state = 'aborted' THEN 'a person at the maker ended its campaign' || coalesce(': ' || (
                  SELECT f.body ->> 'told' FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' LIMIT 1), '')
             WHEN c.state = 'halted' THEN 'its campaign was halted: ' || replace(c.state_reason, '_', ' ')
+            WHEN starts_with(a.state_detail, 'declined by ') AND a.state_detail <> 'declined by its driver'
+            THEN 'declined by who answers for its driver'
             ELSE 'declined by its driver' END AS reason,
        CASE WHEN a.claimed_at IS NULL THEN false
-            ELSE coalesce(p.document -> 'success' -> v.variant -> 'attributes', '{}') <> '{}' END AS asked
+            ELSE coalesce(p.document -> 'success' -> v.variant -> 'attributes', '{}') <> '{}' END AS asked,
+       a.state = 'installed' AND NOT EXISTS (
+           SELECT FROM assignment later WHERE later.vin = a.vin AND later.state = 'installed'
+              AND (later.finished_at, later.action_id) > (a.finished_at, a.action_id)) AS ended_last
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
@@ -1628,7 +1715,8 @@ SELECT c.id, nullif(p.document -> 'request' -> 'window', 'null'::jsonb) AS windo
  WHERE c.state IN ('running', 'paused') AND c.id <> ALL (:known::text[]);
 
 -- name: installed_actions
-SELECT a.vin, max(a.action_id) AS action_id
+-- The last that ended, not the highest number: a campaign that gave way ends after the one that went first.
+SELECT a.vin, (max(ARRAY[extract(epoch FROM a.finished_at), a.action_id]))[2]::integer AS action_id
   FROM assignment a JOIN vehicle v ON v.vin = a.vin AND v.gateway = 'ddi'
  WHERE a.state = 'installed' GROUP BY a.vin;
 
@@ -1812,6 +1900,11 @@ SELECT
     (SELECT count(*) FROM release WHERE state = 'signed') AS releases_signed,
     (SELECT count(*) FROM plant_order WHERE state IN ('open', 'building')) AS orders_open,
     (SELECT count(*) FROM campaign WHERE state IN ('planned', 'approved', 'running', 'paused')) AS campaigns_open,
+    (SELECT count(*) FROM campaign c WHERE c.state IN ('running', 'paused') AND (
+            SELECT starts_with(g.reason, 'harm_seen') FROM gate_decision g
+             WHERE g.campaign_id = c.id AND (starts_with(g.reason, 'harm_seen') OR g.decision IN ('advance', 'grow', 'finish')
+                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching'))
+             ORDER BY g.id DESC LIMIT 1)) AS campaigns_harm_holds,
     (SELECT coalesce(sum(vehicles), 0)::bigint FROM campaign_tally
       WHERE minute = '-infinity' AND state IN ('offered', 'active', 'cancelling')) AS vehicles_updating,
     (SELECT count(*) FROM outcome) AS outcomes,
@@ -1844,6 +1937,7 @@ SELECT l.id, l.title, l.opened_at, f.title AS finding_title, f.id AS finding_id,
 
 -- name: vins
 -- Who is asked for, by an index for each filter: a filter that is none is no part of the plan (`http/context.py`).
+-- Here and below, what was never offered is as old as its release to it, or as its approval: older than what ended since.
 SELECT v.vin FROM vehicle v
  WHERE (:vin::text IS NULL OR v.vin = :vin)
    AND (:q::text IS NULL OR position(upper(:q) IN v.vin) > 0)
@@ -1856,7 +1950,7 @@ SELECT v.vin FROM vehicle v
        WHEN 'blocked' THEN v.blocked_reason IS NOT NULL
        WHEN 'quiet' THEN v.blocked_reason IS NULL AND coalesce(
             (SELECT a.state NOT IN ('offered', 'active', 'cancelling', 'failed', 'rolled_back', 'expired') FROM assignment a
-              WHERE a.vin = v.vin ORDER BY a.state IN ('offered', 'active', 'cancelling') DESC, a.action_id DESC LIMIT 1), true)
+              WHERE a.vin = v.vin ORDER BY a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at, greatest(a.released_at, a.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = a.campaign_id)) DESC, a.action_id DESC LIMIT 1), true)
        ELSE true END
  ORDER BY v.vin LIMIT :rows_max OFFSET :rows_skip;
 
@@ -1866,7 +1960,7 @@ SELECT v.vin FROM assignment a JOIN vehicle v ON v.vin = a.vin
  WHERE CASE :state WHEN 'updating' THEN a.state IN ('offered', 'active', 'cancelling')
             ELSE a.state IN ('failed', 'rolled_back', 'expired') AND a.action_id =
                  (SELECT o.action_id FROM assignment o WHERE o.vin = a.vin
-                   ORDER BY o.state IN ('offered', 'active', 'cancelling') DESC, o.action_id DESC LIMIT 1) END
+                   ORDER BY o.state IN ('offered', 'active', 'cancelling') DESC, coalesce(o.finished_at, o.offered_at, greatest(o.released_at, o.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = o.campaign_id)) DESC, o.action_id DESC LIMIT 1) END
    AND (:vin::text IS NULL OR v.vin = :vin)
    AND (:q::text IS NULL OR position(upper(:q) IN v.vin) > 0)
    AND (:programme_id::text IS NULL OR v.programme_id = :programme_id)
@@ -1879,6 +1973,10 @@ SELECT v.vin FROM assignment a JOIN vehicle v ON v.vin = a.vin
 -- name: vehicles
 SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, v.blocked_reason, v.born_at,
        r.version AS release_version, r.name AS release_name,
+       CASE WHEN v.certificates_after IS NOT NULL AND v.certificates = '{}' THEN NOT (
+           EXISTS (SELECT 1 FROM fact f WHERE f.subject = v.vin AND f.kind = 'vehicle.enrolled' AND f.event_at >= v.certificates_after)
+        OR EXISTS (SELECT 1 FROM device_report d WHERE d.vin = v.vin AND d.received_at > v.certificates_after)
+        OR EXISTS (SELECT 1 FROM vehicle_manifest m WHERE m.vin = v.vin AND m.received_at > v.certificates_after)) ELSE false END AS shut_out,  -- as ship's `vehicle_facts`
        a.action_id, a.campaign_id,
        greatest(a.last_report_at, (SELECT max(received_at) FROM device_report d WHERE d.vin = v.vin),
                 (SELECT max(received_at) FROM vehicle_manifest m WHERE m.vin = v.vin)) AS last_report_at, shown_state(a.state, a.claimed_at IS NOT NULL) AS update_state,
@@ -1887,7 +1985,7 @@ SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_
   LEFT JOIN release r ON r.id = v.release_id
   LEFT JOIN LATERAL (  -- what it works on; else its newest
        SELECT * FROM assignment x WHERE x.vin = v.vin
-        ORDER BY x.state IN ('offered', 'active', 'cancelling') DESC, x.action_id DESC LIMIT 1) a ON true
+        ORDER BY x.state IN ('offered', 'active', 'cancelling') DESC, coalesce(x.finished_at, x.offered_at, greatest(x.released_at, x.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = x.campaign_id)) DESC, x.action_id DESC LIMIT 1) a ON true
  WHERE v.vin = ANY (:vins) ORDER BY v.vin;
 
 -- name: fleet_versions
@@ -1931,7 +2029,8 @@ SELECT e.serial, e.name, e.hardware_id, e.is_primary, e.added_at, e.removed_at,
  ORDER BY e.is_primary DESC, e.name LIMIT 500;
 
 -- name: assignments_of_campaign
--- Within each wave and state they are read by VIN from an index; which of those there are, the tally says.
+-- Within each wave and state they are read by VIN from an index; which of those there are, the tally says. Of a vehicle
+-- that was ordered back both are there, its return first.
 WITH held AS (
     SELECT DISTINCT wave, state, claimed FROM campaign_tally
      WHERE campaign_id = :campaign_id AND minute = '-infinity' AND (:wave::integer IS NULL OR wave = :wave)
@@ -1942,9 +2041,6 @@ WITH held AS (
            SELECT a.vin, a.action_id FROM assignment a
             WHERE a.campaign_id = :campaign_id AND a.wave = held.wave AND a.state = held.state
               AND (a.claimed_at IS NOT NULL) = held.claimed
-              AND (a.kind = 'rollback' OR :state::text IS NOT NULL  -- of a state, all that are in it; else a vehicle
-                   -- that was ordered back is listed with its return alone
-                   OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
             ORDER BY a.vin, a.action_id DESC LIMIT :rows_max::bigint + :rows_skip::bigint) AS found
      ORDER BY found.vin, found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
@@ -1968,11 +2064,11 @@ WITH own AS (
 ), page AS MATERIALIZED (
     SELECT a.action_id FROM own CROSS JOIN campaign x JOIN assignment a ON a.campaign_id = x.id AND a.vin = own.vin
      WHERE (:campaign_id::text IS NULL OR x.id = :campaign_id) AND (:wave::integer IS NULL OR a.wave = :wave)
-       AND (:campaign_id::text IS NULL OR a.kind = 'rollback' OR :state::text IS NOT NULL
-            OR NOT EXISTS (SELECT FROM assignment b WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback'))
        AND (:state::text IS NULL
             OR :state = shown_state(a.state, a.claimed_at IS NOT NULL))
-     ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN a.vin END, a.action_id DESC LIMIT :rows_max OFFSET :rows_skip
+     ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN a.vin END,  -- what is under way, then what moved last
+              a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at, greatest(a.released_at, a.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = a.campaign_id)) DESC, a.action_id DESC
+     LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
        coalesce(CASE WHEN shown.state IN ('cancelling', 'cancelled') AND c.state IN ('halted', 'aborted')
@@ -1983,9 +2079,11 @@ SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false)
                                         ELSE 'a person at the maker ended its campaign' || coalesce(': ' || (f.body ->> 'told'), '') END
                               FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' LIMIT 1) END
             END, '') AS withdrawn
-  FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
+  FROM page JOIN assignment a ON a.action_id = page.action_id
+  JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
- ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN shown.vin END, shown.action_id DESC;
+ ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN shown.vin END,
+          a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at, greatest(a.released_at, a.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = a.campaign_id)) DESC, a.action_id DESC;
 
 -- name: vehicle_reports
 SELECT id, action_id, kind, event_at, received_at, body, applied_at
@@ -1995,7 +2093,12 @@ SELECT id, action_id, kind, event_at, received_at, body, applied_at
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
        counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.expired - began.lost AS silent, counted.cancelled,
-       back.returns_ordered, back.returned, back.returns_failed
+       back.returns_ordered, back.returned, back.returns_failed, back.gone_back,
+       CASE WHEN c.state IN ('running', 'paused') THEN (  -- as `gate.harm_held` goes on from decision to decision
+            SELECT CASE WHEN starts_with(g.reason, 'harm_seen') THEN g.reason END FROM gate_decision g
+             WHERE g.campaign_id = c.id AND (starts_with(g.reason, 'harm_seen') OR g.decision IN ('advance', 'grow', 'finish')
+                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching'))
+             ORDER BY g.id DESC LIMIT 1) END AS harm_holds
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT coalesce(sum(t.vehicles), 0)::bigint AS vehicles,
@@ -2011,11 +2114,12 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
         WHERE counted.expired > 0 AND a.campaign_id = c.id AND a.state = 'expired' AND a.kind = 'update'
           AND a.began_at IS NOT NULL) AS began
   CROSS JOIN LATERAL (
-       SELECT coalesce(sum(t.vehicles), 0)::bigint AS returns_ordered,
-              coalesce(sum(t.vehicles) FILTER (WHERE t.state = 'installed'), 0)::bigint AS returned,
-              coalesce(sum(t.vehicles) FILTER (WHERE t.state IN ('failed', 'rolled_back', 'expired', 'cancelled')), 0)::bigint
-                  AS returns_failed
-         FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind = 'rollback') AS back
+       SELECT coalesce(sum(t.vehicles) FILTER (WHERE t.kind = 'rollback'), 0)::bigint AS returns_ordered,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.kind = 'rollback' AND t.state = 'installed'), 0)::bigint AS returned,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.kind = 'rollback'
+                       AND t.state IN ('failed', 'rolled_back', 'expired', 'cancelled')), 0)::bigint AS returns_failed,
+              coalesce(sum(t.vehicles) FILTER (WHERE t.kind = 'returned'), 0)::bigint AS gone_back
+         FROM campaign_tally t WHERE t.campaign_id = c.id AND t.minute = '-infinity' AND t.kind IN ('rollback', 'returned')) AS back
  WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
    AND (:state::text IS NULL OR c.state = :state)
    AND (:change_id::text IS NULL OR r.change_id = :change_id)
@@ -2025,7 +2129,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
        counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.silent, counted.cancelled,
-       back.returns_ordered, back.returned, back.returns_failed
+       back.returns_ordered, back.returned, back.returns_failed, back.gone_back
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT count(*) AS vehicles, count(*) FILTER (WHERE a.state = 'installed') AS installed,
@@ -2038,7 +2142,10 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
         WHERE own.account_name = :fleet) AS counted
   CROSS JOIN LATERAL (
        SELECT count(*) AS returns_ordered, count(*) FILTER (WHERE a.state = 'installed') AS returned,
-              count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired', 'cancelled')) AS returns_failed
+              count(*) FILTER (WHERE a.state IN ('failed', 'rolled_back', 'expired', 'cancelled')) AS returns_failed,
+              count(*) FILTER (WHERE a.state = 'installed' AND EXISTS (
+                   SELECT FROM assignment u WHERE u.campaign_id = c.id AND u.vin = a.vin AND u.kind = 'update'
+                                              AND u.state = 'installed')) AS gone_back
          FROM account_vehicle own JOIN assignment a ON a.campaign_id = c.id AND a.vin = own.vin AND a.kind = 'rollback'
         WHERE own.account_name = :fleet) AS back
  WHERE counted.vehicles > 0
@@ -2048,16 +2155,20 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
  ORDER BY c.created_at DESC LIMIT :rows_max OFFSET :rows_skip;
 
 -- name: campaign_progress
--- Returns are tallied apart: of a wave no more can be back of those that installed it than installed it.
+-- Who installed it and went back is tallied apart.
 SELECT t.wave, s.state, sum(t.vehicles)::bigint AS vehicles, max(t.newest_report_at) AS newest_report_at,
-       CASE WHEN s.state = 'installed' THEN least(sum(t.vehicles), (
+       CASE WHEN s.state = 'installed' THEN (
             SELECT coalesce(sum(b.vehicles), 0) FROM campaign_tally b
-             WHERE b.campaign_id = :campaign_id AND b.kind = 'rollback' AND b.minute = '-infinity'
-               AND b.wave = t.wave AND b.state = 'installed')) ELSE 0 END::bigint AS returned,
+             WHERE b.campaign_id = :campaign_id AND b.kind = 'returned' AND b.minute = '-infinity'
+               AND b.wave = t.wave) ELSE 0 END::bigint AS returned,
        CASE WHEN s.state = 'expired' THEN (
             SELECT count(*) FROM assignment b
              WHERE b.campaign_id = :campaign_id AND b.wave = t.wave AND b.state = 'expired' AND b.kind = 'update'
-               AND b.began_at IS NOT NULL) ELSE 0 END::bigint AS lost
+               AND b.began_at IS NOT NULL) ELSE 0 END::bigint AS lost,
+       CASE WHEN s.state = 'pending' THEN (
+            SELECT coalesce(sum(b.vehicles), 0) FROM campaign_tally b
+             WHERE b.campaign_id = :campaign_id AND b.kind = 'step' AND b.minute = '-infinity' AND b.wave = t.wave
+               AND b.state IN ('offered', 'active', 'cancelling')) ELSE 0 END::bigint AS on_the_way
   FROM campaign_tally t
  CROSS JOIN LATERAL (SELECT shown_state(t.state, t.claimed) AS state) AS s
  WHERE t.campaign_id = :campaign_id AND t.kind = 'update' AND t.minute = '-infinity'
@@ -2068,7 +2179,11 @@ SELECT a.wave, s.state, count(*) AS vehicles, max(a.last_report_at) AS newest_re
        count(*) FILTER (WHERE s.state = 'installed' AND EXISTS (
             SELECT FROM assignment b
              WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'rollback' AND b.state = 'installed')) AS returned,
-       count(*) FILTER (WHERE s.state = 'expired' AND a.began_at IS NOT NULL) AS lost
+       count(*) FILTER (WHERE s.state = 'expired' AND a.began_at IS NOT NULL) AS lost,
+       count(*) FILTER (WHERE s.state = 'pending' AND EXISTS (
+            SELECT FROM assignment b
+             WHERE b.campaign_id = a.campaign_id AND b.vin = a.vin AND b.kind = 'step'
+               AND b.state IN ('offered', 'active', 'cancelling'))) AS on_the_way
   FROM account_vehicle own JOIN assignment a ON a.campaign_id = :campaign_id AND a.vin = own.vin AND a.kind = 'update'
  CROSS JOIN LATERAL (SELECT shown_state(a.state, a.claimed_at IS NOT NULL) AS state) AS s
  WHERE own.account_name = :fleet GROUP BY a.wave, s.state ORDER BY a.wave, s.state;
@@ -2156,13 +2271,14 @@ SELECT min(k.number) AS number, k.verdict, k.reason, k.sentence, sum(k.vehicles)
 -- name: vehicle_resolutions
 SELECT c.id AS campaign_id, c.name AS campaign_name, c.state AS campaign_state, wanted.id AS release_id,
        wanted.version AS release_version, coalesce(a.state, '') AS state, coalesce(a.state_detail, '') AS state_detail,
-       t.verdict, t.reason, coalesce(r.sentence, '') AS sentence, t.wave, t.joined_at, t.let_go_at, t.let_go_reason,
+       t.verdict, t.reason, coalesce(r.sentence, '') AS sentence, t.wave, p.made_at AS planned_at, t.joined_at, t.let_go_at, t.let_go_reason,
        coalesce(r.install_bytes, 0) AS install_bytes, coalesce(r.install_s, 0) AS install_s,
        ARRAY(SELECT x.version FROM unnest(CASE WHEN t.reason = 'joined' THEN ARRAY[wanted.id] ELSE r.steps END)
                                    WITH ORDINALITY AS step (id, at) JOIN release x ON x.id = step.id
               ORDER BY step.at) AS steps
   FROM campaign c JOIN release wanted ON wanted.id = c.release_id
   JOIN campaign_target t ON t.plan_id = c.plan_id AND t.vin = :vin
+  JOIN campaign_plan p ON p.id = t.plan_id
   LEFT JOIN campaign_resolution r ON r.plan_id = t.plan_id AND r.number = t.resolution
   LEFT JOIN assignment a ON a.campaign_id = c.id AND a.vin = t.vin AND a.kind = 'update'
  WHERE (:campaign_id::text IS NULL OR c.id = :campaign_id)
@@ -2305,7 +2421,8 @@ VALUES (:id, :name, :token_sha256, :actor, :now);
 UPDATE gateway_token SET revoked_at = :now, revoked_by = :actor WHERE id = :id AND revoked_at IS NULL;
 
 -- name: what_ifs
-SELECT id, programme_id, station, down_s, asked_by, asked_at, generation, answer, answered_at
+SELECT id, programme_id, station, down_s, asked_by, asked_at, generation, answer -> 'branch' AS branch,
+       CASE WHEN answered_at IS NOT NULL THEN answer END AS answer, answered_at
   FROM line_what_if
  WHERE programme_id = :programme_id AND (:what_if_id::text IS NULL OR id = :what_if_id)
  ORDER BY asked_at DESC, id DESC LIMIT :rows_max;
@@ -2541,8 +2658,13 @@ SELECT id, ecu, version, filename, format, hardware_ids, image_sha256, image_sha
   FROM software_package WHERE programme_id = :programme_id;
 
 -- name: vehicle_facts
+-- Shut out: and neither enrolled nor heard of since.
 SELECT v.vin, v.programme_id, v.variant, v.region, v.gateway, v.release_id, v.blocked_reason, v.tags,
        v.attributes, v.born_at, e.ecus,
+       CASE WHEN v.certificates_after IS NOT NULL AND v.certificates = '{}' THEN NOT (
+           EXISTS (SELECT 1 FROM fact f WHERE f.subject = v.vin AND f.kind = 'vehicle.enrolled' AND f.event_at >= v.certificates_after)
+        OR EXISTS (SELECT 1 FROM device_report d WHERE d.vin = v.vin AND d.received_at > v.certificates_after)
+        OR EXISTS (SELECT 1 FROM vehicle_manifest m WHERE m.vin = v.vin AND m.received_at > v.certificates_after)) ELSE false END AS shut_out,
        ARRAY(SELECT m.list_name FROM vehicle_list_member m WHERE m.vin = v.vin ORDER BY 1) AS lists
   FROM vehicle v
   LEFT JOIN LATERAL (
@@ -2593,7 +2715,7 @@ SELECT ecu, array_agg(DISTINCT version) AS versions, array_agg(DISTINCT h.id) AS
  GROUP BY ecu ORDER BY ecu;
 
 -- name: busy_vehicles
-SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS vehicles,
+SELECT c.id AS campaign_id, c.name, c.state AS campaign_state, busy.held, count(*) AS vehicles,
        (p.document -> 'request' ->> 'priority')::int AS priority,
        (p.document -> 'request' ->> 'recall')::boolean AS recall
   FROM (SELECT other.id AS campaign_id, a.vin, false AS held  -- from the others on: they are fewer than our vehicles
@@ -2608,7 +2730,7 @@ SELECT c.id AS campaign_id, c.state AS campaign_state, busy.held, count(*) AS ve
          WHERE other.state IN ('running', 'paused') AND other.id <> :campaign_id) AS busy
   JOIN campaign c ON c.id = busy.campaign_id
   LEFT JOIN campaign_plan p ON p.id = c.plan_id
- GROUP BY c.id, c.state, busy.held, p.document;
+ GROUP BY c.id, c.name, c.state, busy.held, p.document;
 
 -- name: skip_unknown$
 SELECT count(*) FROM campaign_target t
@@ -2743,6 +2865,10 @@ CREATE TEMP TABLE IF NOT EXISTS planned_sample (vin text PRIMARY KEY, mark text 
 CREATE TEMP TABLE planned_vehicle AS  -- not INSERT, which reads with one process only
 SELECT v.vin, sha256(convert_to(ROW (
            v.programme_id, v.variant, v.region, v.gateway, v.blocked_reason, e.ecus, l.names, s.mark,
+           CASE WHEN v.certificates_after IS NOT NULL AND v.certificates = '{}' THEN NOT (
+               EXISTS (SELECT 1 FROM fact f WHERE f.subject = v.vin AND f.kind = 'vehicle.enrolled' AND f.event_at >= v.certificates_after)
+            OR EXISTS (SELECT 1 FROM device_report d WHERE d.vin = v.vin AND d.received_at > v.certificates_after)
+            OR EXISTS (SELECT 1 FROM vehicle_manifest m WHERE m.vin = v.vin AND m.received_at > v.certificates_after)) ELSE false END,  -- as of `vehicle_facts`
            CASE WHEN v.vin = ANY (:vins) THEN v.vin END,
            CASE WHEN cardinality(:vin_patterns::text[]) > 0 THEN
                ARRAY(SELECT p FROM unnest(:vin_patterns::text[]) AS p WHERE v.vin LIKE p) END,
@@ -2935,6 +3061,10 @@ SELECT :campaign_id, t.vin, t.wave, 'step', at, r.steps[at], CASE WHEN at = 1 TH
  WHERE r.plan_id = :plan_id AND cardinality(r.steps) > 1
  ORDER BY t.wave, t.rank, t.vin, at;
 
+-- name: measure_assignments#
+-- Where a campaign filled the table faster than autovacuum looks: else each round reads all of it until then.
+ANALYZE assignment;
+
 -- name: insert_assignments!
 INSERT INTO assignment (action_id, campaign_id, vin, wave, step, previous_release_id, config_generation) OVERRIDING SYSTEM VALUE
 SELECT lot.action_id, :campaign_id, lot.vin, lot.wave, lot.step, coalesce(lot.after, v.release_id), lot.config_generation
@@ -3015,6 +3145,7 @@ SELECT array_agg(action_id) FROM moved;
 WITH moved AS (
 UPDATE assignment a
    SET state = 'offered', offered_at = :now, generation = a.generation + 1,
+       state_detail = CASE WHEN starts_with(a.state_detail, 'gave way to ') THEN '' ELSE a.state_detail END,
        deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
   FROM vehicle v
  WHERE a.campaign_id = :campaign_id AND a.state = 'pending' AND a.released_at IS NOT NULL
@@ -3080,8 +3211,9 @@ UPDATE assignment a SET state = 'cancelled', state_detail = m.reason, finished_a
 
 -- name: changed_elsewhere
 -- ECUs whose newest manifest shows an image that no package of the programme holds, and that ran before what one holds;
--- none of a vehicle whose last update that began did not end installed: that may have left it there.
-SELECT e.vin, e.name
+-- none of a vehicle whose last update that began did not end installed: that may have left it there. One whose deadline
+-- passed may have begun: what tells of it after that is not folded in any more.
+SELECT e.vin, e.name, e.serial
   FROM ecu e
   JOIN vehicle v ON v.vin = e.vin
   JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
@@ -3093,8 +3225,8 @@ SELECT e.vin, e.name
                                         AND p.image_sha256 = w.image_sha256
                 WHERE w.vin = i.vin AND w.serial = i.serial)
    AND coalesce((SELECT a.state = 'installed' FROM assignment a
-                  WHERE a.vin = e.vin AND a.began_at IS NOT NULL
-                  ORDER BY a.began_at DESC, a.action_id DESC LIMIT 1), true)
+                  WHERE a.vin = e.vin AND (a.began_at IS NOT NULL OR a.state = 'expired')
+                  ORDER BY coalesce(a.began_at, a.finished_at) DESC, a.action_id DESC LIMIT 1), true)
  ORDER BY e.vin, e.name;
 
 -- name: let_go_verdicts
@@ -3161,6 +3293,10 @@ RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.state_de
 -- name: insert_gate_decision!
 INSERT INTO gate_decision (campaign_id, wave, decision, reason, facts, policy, decided_at)
 VALUES (:campaign_id, :wave, :decision, :reason, :facts, :policy, :now);
+
+-- name: is_silence_accepted$
+SELECT EXISTS (SELECT 1 FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed'
+                  AND body ->> 'without_reports_of_wave' = :wave::text);
 
 -- name: last_gate_decision^
 SELECT decision, reason FROM gate_decision
@@ -3306,6 +3442,7 @@ SELECT id, vin, action_id, kind, event_at, received_at, body
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.packages::text AS packages, a.previous_release_id,
        c.lap_id, a.attempt, a.began_at, a.step,
+       CASE WHEN a.state = 'cancelling' AND starts_with(a.state_detail, 'declined by ') THEN a.state_detail ELSE '' END AS declined,
        coalesce(c.state = 'halted' AND a.kind = 'update'
                 AND (p.document -> 'request' ->> 'rollback_installed')::boolean, false) AS goes_back,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
@@ -3360,6 +3497,23 @@ UPDATE assignment a
  WHERE a.action_id = m.action_id
 RETURNING m.action_id AS failed, a.action_id AS following;
 
+-- name: go_on_after
+-- What a vehicle dropped for something else that it was told since. It keeps the old number as ended, and would take no
+-- offer under it; so as for another attempt, but none is counted. Each time needs a later offer of another campaign.
+UPDATE assignment a
+   SET action_id = DEFAULT, state = 'pending', offered_at = NULL, deadline_at = NULL, last_report_at = :now,
+       not_before = :now, generation = a.generation + 1,
+       state_detail = 'gave way to ' || CASE WHEN told.recall THEN 'the emergency recall ' ELSE '' END || told.name
+  FROM assignment mine
+ CROSS JOIN LATERAL (
+       SELECT o.campaign_id, c.name, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
+         FROM assignment o JOIN campaign c ON c.id = o.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
+        WHERE o.vin = mine.vin AND o.campaign_id <> mine.campaign_id AND o.offered_at >= mine.released_at
+          AND (mine.not_before IS NULL OR mine.not_before < o.offered_at)
+        ORDER BY o.offered_at DESC, o.action_id DESC LIMIT 1) AS told
+ WHERE mine.action_id = ANY (:action_ids::int[]) AND a.action_id = mine.action_id
+RETURNING mine.action_id AS dropped, a.action_id AS following, told.campaign_id AS other;
+
 -- name: apply_moves!
 UPDATE assignment a
    SET state = m.state, state_detail = m.detail, last_report_at = m.at,
@@ -3404,7 +3558,7 @@ SELECT e.vin, e.serial, p.filename, p.version, p.image_sha256, m.at, m.at
 -- name: consent_action!
 UPDATE assignment a
    SET consented_at = :now, generation = a.generation + 1, state_detail = 'agreed to',
-       deadline_at = CASE WHEN a.state_detail = 'declined by its driver'  -- it has its whole time again
+       deadline_at = CASE WHEN starts_with(a.state_detail, 'declined by ')  -- it has its whole time again
                           THEN greatest(a.deadline_at, a.offered_at
                                         + (p.document -> 'request' ->> 'vehicle_deadline_s')::int * interval '1 s')
                           ELSE a.deadline_at END
@@ -3415,14 +3569,14 @@ UPDATE assignment a
 
 -- name: cancel_declined!
 -- A native vehicle that gets ready is told to stop; on DDI nothing begins before it is agreed to.
-UPDATE assignment a SET state = 'cancelling', state_detail = 'declined by its driver', generation = a.generation + 1
+UPDATE assignment a SET state = 'cancelling', state_detail = :declined, generation = a.generation + 1
   FROM vehicle v
  WHERE a.action_id = :action_id AND a.vin = :vin AND a.consented_at IS NULL AND v.vin = a.vin AND v.gateway = 'native'
    AND a.state = 'active' AND a.began_at IS NULL;
 
 -- name: decline_action!
 UPDATE assignment a
-   SET state_detail = 'declined by its driver', last_report_at = :now, generation = a.generation + 1,
+   SET state_detail = :declined, last_report_at = :now, generation = a.generation + 1,
        deadline_at = CASE WHEN a.deadline_at IS NOT NULL
                           THEN least(a.deadline_at, :now::timestamptz + :second_thought_s::int * interval '1 s') END
   FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id
@@ -3450,14 +3604,15 @@ SELECT r.id AS release_id,
 UPDATE assignment a
    SET state = CASE WHEN due.declined OR due.put_off THEN 'cancelled' ELSE 'expired' END,
        finished_at = :now, generation = a.generation + 1,
-       state_detail = CASE WHEN due.declined THEN 'consent_denied'
+       state_detail = CASE WHEN due.declined AND a.state_detail = 'declined by its driver' THEN 'consent_denied'
+                           WHEN due.declined THEN 'consent_denied: ' || a.state_detail
                            WHEN due.put_off THEN 'put off by its fleet until after its deadline'
                            WHEN a.claimed_at IS NOT NULL THEN 'claimed, and never said that it runs it'
                            WHEN due.put_off_late THEN 'put off by its fleet after its wave had begun, and silent'
                            WHEN a.last_report_at IS NULL THEN 'never answered'
                            ELSE 'silent after: ' || a.state_detail END
   FROM campaign c, (
-       SELECT o.action_id, o.state = 'offered' AND o.state_detail = 'declined by its driver' AS declined,
+       SELECT o.action_id, o.state = 'offered' AND starts_with(o.state_detail, 'declined by ') AS declined,
               late.put_off AND coalesce((v.schedule ->> 'put_off_since')::timestamptz <= o.released_at, false) AS put_off,
               late.put_off AS put_off_late
          FROM assignment o JOIN campaign its ON its.id = o.campaign_id JOIN vehicle v ON v.vin = o.vin
@@ -3599,6 +3754,7 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
 
 -- name: offer_issued!
 UPDATE assignment SET state = 'offered', bundle = :bundle, packages = :packages, offered_at = :now,
+       state_detail = CASE WHEN starts_with(state_detail, 'gave way to ') THEN '' ELSE state_detail END,
        generation = generation + 1, deadline_at = :now::timestamptz + make_interval(secs => :deadline_s)
  WHERE action_id = :action_id AND state = 'pending';
 
@@ -3612,9 +3768,11 @@ SELECT a.action_id, a.vin FROM assignment a
  ORDER BY a.vin LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
 
 -- name: newer_bundle$
-SELECT EXISTS (SELECT 1 FROM assignment
-                WHERE vin = :vin AND action_id <> :action_id AND bundle = 'issued'
-                  AND (action_id > :action_id OR state IN ('offered', 'active', 'cancelling')));
+-- By when it was issued: what gave way to a later campaign is issued again, under its old number.
+SELECT EXISTS (SELECT 1 FROM assignment a JOIN assignment mine ON mine.action_id = :action_id
+                WHERE a.vin = :vin AND a.action_id <> :action_id AND a.bundle = 'issued'
+                  AND ((a.offered_at, a.action_id) > (mine.offered_at, mine.action_id)
+                       OR a.state IN ('offered', 'active', 'cancelling')));
 
 -- name: mark_withdrawn!
 UPDATE assignment SET bundle = 'withdrawn' WHERE action_id = :action_id;
@@ -3716,8 +3874,10 @@ SELECT a.action_id, a.state_detail, v.gateway, a.consented_at IS NOT NULL AS con
   JOIN vehicle v ON v.vin = a.vin
  WHERE a.vin = :vin AND a.offered_at IS NOT NULL AND c.state = 'running'
    AND (a.state IN ('pending', 'offered') OR a.state = 'active' AND a.began_at IS NULL AND v.gateway = 'native')
+   AND (a.state <> 'pending'  -- what waits behind another update is asked of nobody
+        OR NOT EXISTS (SELECT FROM assignment o WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling')))
    AND a.consented_at IS NULL AND (p.document -> 'request' ->> 'consent')::boolean
- ORDER BY a.action_id DESC LIMIT 1;
+ ORDER BY a.state = 'pending', a.offered_at DESC, a.action_id DESC LIMIT 1;
 
 -- name: list_bound$
 SELECT EXISTS (SELECT FROM account_fleet WHERE kind = 'list' AND name = :name);
@@ -4066,7 +4226,9 @@ INSERT INTO diagnostic_session (id, vin, account, scope, reason, state, asked_at
 VALUES (:id, :vin, :account, :scope, :reason, 'asked', :now, :expires_at);
 
 -- name: diagnostic_session_of^
-SELECT * FROM diagnostic_session
+SELECT *, EXISTS (SELECT FROM fact WHERE subject = diagnostic_session.id AND kind = 'diagnosis.asked'
+                     AND (body ->> 'position')::boolean) AS position
+  FROM diagnostic_session
  WHERE vin = :vin AND account = :account AND state IN ('asked', 'open') FOR UPDATE;
 
 -- name: diagnostic_sessions_of
@@ -4076,7 +4238,9 @@ SELECT * FROM diagnostic_session
 -- name: diagnostic_sessions
 SELECT *, coalesce((SELECT actor FROM fact WHERE subject = diagnostic_session.id AND ended_at IS NOT NULL
                        AND kind IN ('diagnosis.closed', 'diagnosis.declined', 'diagnosis.expired')
-                     ORDER BY seq DESC LIMIT 1), '') AS ended_by
+                     ORDER BY seq DESC LIMIT 1), '') AS ended_by,
+       EXISTS (SELECT FROM fact WHERE subject = diagnostic_session.id AND kind = 'diagnosis.asked'
+                  AND (body ->> 'position')::boolean) AS position
   FROM diagnostic_session
  WHERE vin = :vin AND (:id::text IS NULL OR id = :id) ORDER BY asked_at DESC, id DESC LIMIT :rows_max;
 
@@ -4235,6 +4399,9 @@ SELECT * FROM fact
 
 -- name: latest_fact^
 SELECT * FROM fact WHERE kind = :kind AND subject = :subject ORDER BY seq DESC LIMIT 1;
+
+-- name: latest_of_kinds^
+SELECT * FROM fact WHERE kind = ANY (:kinds) AND subject = :subject ORDER BY seq DESC LIMIT 1;
 
 -- name: latest_about^
 SELECT * FROM fact WHERE subject = :subject ORDER BY seq DESC LIMIT 1;
