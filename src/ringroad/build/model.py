@@ -66,8 +66,8 @@ class Station:
         buffer: vehicles that may wait before it.
         spread_permille: standard deviation of its times, in thousandths of their mean.
         transfer_s: seconds from the station before.
-        uptime_s: mean seconds between two breakdowns.
-        repair_s: mean seconds of a breakdown.
+        uptime_s: mean seconds of work between two breakdowns.
+        repair_s: mean seconds of work of a breakdown.
         rework_permille: vehicles of 1,000 that its gate refuses.
         rework_s: seconds of repair.
         rework_to: station that a repaired vehicle comes back to; "" for this one.

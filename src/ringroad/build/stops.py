@@ -9,12 +9,15 @@ Pure. Invariant: a stop stands until somebody ends it. One that lasts longer tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
 from ringroad.build.model import Line, Station
+from ringroad.build.working_time import ALWAYS, working_time
+from ringroad.kernel.errors import InvalidInput
 
 OVERDUE_S: Final = 300  # seconds
 EXPECTED_S_DEFAULT: Final = 1_800  # seconds, where the programme does not say how long a repair takes
@@ -67,9 +70,18 @@ class LineStop:
         return round(left) if left > 0 else OVERDUE_S
 
 
-def expected_s(station: Station) -> int:
-    """Return how long a station is expected to stand if nobody says: on the wall, as it is mended in a rest, too."""
-    return station.repair_s or EXPECTED_S_DEFAULT
+def expected_s(line: Line, station: Station, began_at: datetime) -> int:
+    """Return how many seconds a station is expected to stand if nobody says, on the wall.
+
+    Breakdowns are learned in the seconds of work that they cost, and so last until that much is worked.
+    """
+    if not station.repair_s:
+        return EXPECTED_S_DEFAULT
+    try:
+        time = working_time(line.calendar, start=began_at)
+    except InvalidInput:  # a calendar that cannot be read here: that it stands is recorded all the same
+        time = ALWAYS
+    return min(EXPECTED_S_MAX, math.ceil(time.done(station.repair_s)))
 
 
 def on_line(stops: Iterable[LineStop], line: Line) -> list[LineStop]:

@@ -134,7 +134,7 @@ def _after(stops: Sequence[LineStop], events: Sequence[MesEvent], line: Line) ->
                 LineStop(
                     id=event.id, programme_id="", station=event.station, kind="breakdown", reason=event.reason,
                     options=tuple(event.options), event_id=event.id, began_at=event.at, stopped_by="",
-                    expected_s=event.expected_s or expected_s(stations[event.station]),
+                    expected_s=event.expected_s or expected_s(line, stations[event.station], event.at),
                 )
             )  # fmt: skip
         elif event.kind == "resumed":

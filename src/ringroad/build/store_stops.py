@@ -53,7 +53,7 @@ def begin_stop(
         actor: who says so.
         now: when.
         options: options or variants that cannot pass; none: nothing can.
-        expect_s: how long it is expected to stand; None: what the programme says of the station's repairs.
+        expect_s: how long it is expected to stand, on the wall; None: what the programme says of the station's repairs.
         event_id: the sender's own; the same again changes nothing.
         began_at: when it began; None: now.
 
@@ -70,7 +70,7 @@ def begin_stop(
     wanted = LineStop(
         id=ids.new("stop"), programme_id=programme_id, station=station, kind=kind, reason=reason.strip(),
         options=tuple(sorted(set(options))), event_id=event_id, began_at=began_at or now,
-        expected_s=_expected(programme, station, expect_s), stopped_by=actor,
+        expected_s=_expected(programme, station, expect_s, began_at or now), stopped_by=actor,
     )  # fmt: skip
     _check(programme, wanted, now=now)
     known = SQL.stop_of_event(conn, programme_id=programme_id, event_id=event_id) if event_id else None
@@ -184,14 +184,14 @@ def stops_at(conn: Connection, *, programme_id: str, at: datetime) -> list[LineS
     return [_stop(row) for row in SQL.stops_at(conn, programme_id=programme_id, at=at, rows_max=OPEN_MAX)]
 
 
-def _expected(programme: Programme, name: str, given: int | None) -> int:
+def _expected(programme: Programme, name: str, given: int | None, began_at: datetime) -> int:
     names = {station.name: station for station in programme.line.stations}
     if name not in names:
         raise InvalidInput(
             f"the line has no station {name!r}",
             hint=f"one of {', '.join(names)}" if names else "the programme names no stations",
         )
-    found = expected_s(names[name]) if given is None else given
+    found = expected_s(programme.line, names[name], began_at) if given is None else given
     if not 1 <= found <= EXPECTED_S_MAX:
         raise InvalidInput(
             f"{name} cannot be expected to stand for {found} s", hint=f"from 1 to {EXPECTED_S_MAX} seconds"

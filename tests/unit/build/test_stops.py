@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ringroad.build.model import Station
+from ringroad.build.calendar import Calendar
+from ringroad.build.model import Line, Station
 from ringroad.build.stops import (
     EXPECTED_S_DEFAULT,
+    EXPECTED_S_MAX,
     OVERDUE_S,
     LineStop,
     delay_s,
@@ -18,6 +21,7 @@ from ringroad.build.stops import (
     standing_s,
     stopped_stations,
 )
+from ringroad.build.working_time import stands_at_work, working_time
 
 NOW = datetime(2026, 11, 23, 6, tzinfo=UTC)
 
@@ -57,5 +61,24 @@ def test_a_stop_for_some_holds_those_and_no_station() -> None:
 
 
 def test_nobody_says_how_long_then_the_programme_does() -> None:
-    assert expected_s(Station(name="a", cycle_s=60, repair_s=1_200)) == 1_200
-    assert expected_s(Station(name="a", cycle_s=60)) == EXPECTED_S_DEFAULT
+    always = Line(name="1", stations=(), ratios=())
+    assert expected_s(always, Station(name="a", cycle_s=60, repair_s=1_200), NOW) == 1_200
+    assert expected_s(always, Station(name="a", cycle_s=60), NOW) == EXPECTED_S_DEFAULT
+
+
+def test_a_breakdown_lasts_until_its_seconds_of_work_are_over_and_rests_come_on_top() -> None:
+    shift = Line(name="1", stations=(), ratios=(), calendar=Calendar(name="day", hours=("06:00-14:00",)))
+    repaired = Station(name="a", cycle_s=60, repair_s=1_800)
+    for began_at, wall_s in (
+        (NOW, 1_800),  # the shift begins
+        (NOW + timedelta(hours=7.75), 16 * 3_600 + 1_800),  # a quarter of an hour before it ends
+        (NOW - timedelta(hours=1), 3_600 + 1_800),  # in the rest before it
+    ):
+        found = expected_s(shift, repaired, began_at)
+        assert found == wall_s
+        time = working_time(shift.calendar, start=began_at)
+        assert stands_at_work(
+            {"a": stop("a", began_at=began_at, expected_s=found).left_s(began_at)}, time
+        ) == {"a": 1_800}
+    weekly = Line(name="1", stations=(), ratios=(), calendar=Calendar(name="day", hours=("mon 06:00-07:00",)))
+    assert expected_s(weekly, replace(repaired, repair_s=7_200), NOW) == EXPECTED_S_MAX

@@ -46,7 +46,9 @@ KINDS: Final[dict[str, Kind]] = {
         family="rate", of=("station", "resource", "agv"), meaning="working time between two breakdowns"
     ),
     "repair_s": Kind(
-        family="time", of=("station", "resource", "agv"), meaning="a breakdown, until it works again"
+        family="time",
+        of=("station", "resource", "agv"),
+        meaning="a breakdown, until it works again, in working time",
     ),
     "finds": Kind(family="share", of=("gate",), meaning="bad vehicles that the gate refuses"),
     "false_alarm": Kind(family="share", of=("gate",), meaning="good vehicles that it refuses"),
