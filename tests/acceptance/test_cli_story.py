@@ -91,7 +91,7 @@ def _campaign(t: Terminal) -> None:
         "0.5%",
     )
     t("campaign", "check", "Quiet")
-    t("campaign", "approve", "Quiet", "--yes")
+    t("campaign", "approve", "Quiet", "--yes", "--accept", "vehicles_unheard")
     t("campaign", "start", "Quiet")
     t("campaign", "show", "Quiet")
     t("campaign", "vehicles", "Quiet")

@@ -20,7 +20,7 @@ from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.campaigns import plan_campaign
 from ringroad.ship import store
-from ringroad.ship.gate import GateDecision, GatePolicy, Grow, Hold
+from ringroad.ship.gate import GateDecision, GatePolicy, Grow, Hold, WaveFacts
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
@@ -226,8 +226,9 @@ def test_that_harm_holds_a_campaign_is_a_fact_once_and_so_is_that_it_does_not_an
     def told(decision: GateDecision) -> tuple[int, int]:
         with transaction(story.conn):
             store.tell_harm(
-                story.conn, story.ids, story.campaign(), decision, actor="system:reconciler", now=story.now
-            )
+                story.conn, story.ids, story.campaign(), decision, last_wave=False, actor="system:reconciler",
+                now=story.now,
+            )  # fmt: skip
         return story.facts(FactKind.CAMPAIGN_HARM_HELD), story.facts(FactKind.CAMPAIGN_HARM_PASSED)
 
     assert told(Hold("reading_too_old")) == (1, 0)
@@ -244,6 +245,26 @@ def test_that_harm_holds_a_campaign_is_a_fact_once_and_so_is_that_it_does_not_an
     assert told(Hold("harm_seen: fault")) == (2, 1)
     assert told(Hold("harm_seen: fault")) == (2, 1)
     assert told(Grow(2)) == (2, 2)
+
+
+@pytest.mark.parametrize("last_wave", [False, True])
+def test_harm_that_is_over_is_not_shown_while_the_last_wave_soaks(story: Story, *, last_wave: bool) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start()
+    given: dict[str, Any] = {
+        "policy": GatePolicy(),
+        "wave": WaveFacts(vehicles_targeted=4),
+        "released": WaveFacts(vehicles_targeted=4),
+    }
+    rest = {"last_wave": last_wave, "harm_ends": True}
+    for reason in ("harm_seen: fault", "soaking"):
+        with transaction(story.conn):
+            store.record_gate_decision(
+                story.conn, story.campaign(), Hold(reason), now=story.now, rest=rest, **given
+            )
+    held = None if last_wave else "harm_seen: fault"
+    assert reading.campaigns(story.conn, campaign_id=story.campaign_id)[0].harm_holds == held
+    assert reading.overview(story.conn).campaigns_harm_holds == int(not last_wave)
 
 
 def test_that_harm_holds_is_told_of_a_campaign_that_was_held_before_it_was_told(
@@ -305,6 +326,36 @@ def test_an_abort_without_harm_leaves_nothing_to_the_next_plan(story: Story) -> 
         assert fact.body == {"reason": "no more of it"}
     assert "release_halted_before" not in {each["code"] for each in story.plan().findings}
     assert reading.releases(story.conn, release_id="release_2.0.0")[0].halted == []
+
+
+def test_a_paused_campaign_goes_on_after_another_one_of_its_release_was_aborted_without_harm(
+    story: Story,
+) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start(query="variant = city")
+    mine = story.campaign()
+    given: dict[str, Any] = {"actor": "ben", "now": story.now}
+    with transaction(story.conn):
+        mine = store.pause(
+            story.conn, story.ids, campaign_id=mine.id, generation=mine.generation, reason="look", **given
+        )
+    story.start(query="variant = premium")
+    story.later(5)
+    given["now"] = story.now
+    other = story.campaign()
+    with transaction(story.conn):
+        store.abort(
+            story.conn,
+            story.ids,
+            campaign_id=other.id,
+            generation=other.generation,
+            reason="not today",
+            **given,
+        )
+        went_on = store.resume(
+            story.conn, story.ids, campaign_id=mine.id, generation=mine.generation, **given
+        )
+    assert went_on.state is CampaignState.RUNNING
 
 
 def test_a_plan_that_was_checked_before_a_campaign_was_aborted_for_harm_is_neither_approved_nor_started(

@@ -69,6 +69,45 @@ def test_a_ddi_device_polls_downloads_and_reports(pg_url: str, blobs: FolderBlob
     assert rows(pg_url, "SELECT attributes FROM vehicle")[0]["attributes"] == {"hw": "1"}
 
 
+def heard_at(url: str, vin: str) -> datetime | None:
+    """When a vehicle was last heard of, as it is kept; None: never."""
+    found = rows(url, f"SELECT heard_at FROM vehicle_contact WHERE vin = '{vin}'")  # noqa: S608 - a test's own words
+    return found[0]["heard_at"] if found else None
+
+
+def polls_another_process(url: str, blobs: FolderBlobs, gateway: str, witness: str) -> None:
+    """One vehicle polls a gateway that remembers nothing, then another one; return once that one is on record."""
+    scheme = "TargetToken" if gateway == "ddi" else "Bearer"
+    path = "/DEFAULT/controller/v1" if gateway == "ddi" else "/uptane/v1/vehicles"
+    with psycopg.connect(url, autocommit=True) as conn:
+        add_vehicle(conn, witness, TOKEN, gateway)
+    with serving(url, blobs) as origin, httpx.Client(timeout=60) as client:
+        wrong = {"Authorization": f"{scheme} no"}
+        assert client.get(f"{origin}{path}/{witness}", headers=wrong).status_code == 401
+        client.headers["Authorization"] = f"{scheme} {TOKEN}"
+        assert client.get(f"{origin}{path}/{VIN}").status_code == 200
+        assert client.get(f"{origin}{path}/{witness}").status_code == 200
+        assert eventually(lambda: heard_at(url, witness))
+
+
+@pytest.mark.parametrize("gateway", ["ddi", "native"])
+def test_that_a_vehicle_was_heard_of_is_kept_once_in_hours_though_it_only_polls(
+    pg_url: str, blobs: FolderBlobs, gateway: str
+) -> None:
+    fill(pg_url, blobs, IMAGE, gateway=gateway)
+    number = f"SELECT changed_seq FROM vehicle WHERE vin = '{VIN}'"  # noqa: S608 - of constants
+    before = rows(pg_url, number)
+    polls_another_process(pg_url, blobs, gateway, "WRRDEM00000000002")
+    assert heard_at(pg_url, VIN) is not None
+    for ago, written in (("5 hours", False), ("7 hours", True)):
+        with psycopg.connect(pg_url, autocommit=True) as conn:
+            conn.execute("UPDATE vehicle_contact SET heard_at = now() - %s::interval", [ago])
+        then = heard_at(pg_url, VIN)
+        polls_another_process(pg_url, blobs, gateway, f"WRRDEM{ago[0]:0>11}")
+        assert (heard_at(pg_url, VIN) != then) is written
+    assert rows(pg_url, number) == before  # no gateway reads it anew
+
+
 @pytest.mark.parametrize(
     "token", ["", "Bearer x", "TargetToken", "TargetToken wrong", f"GatewayToken {TOKEN}"]
 )

@@ -63,7 +63,7 @@ def test_a_vehicle_gets_each_release_after_the_one_before_is_confirmed(story: St
     add_vehicles(story.conn, [1])
     add_vehicles(story.conn, [3], version="3.0.0")
     plan = story.start(release="release_4.0.0", waves=(2,))
-    assert [finding["code"] for finding in plan.findings] == ["one_wave", "steps_between"]
+    assert [finding["code"] for finding in plan.findings] == ["one_wave", "vehicles_unheard", "steps_between"]
     assert actions(story, vin(3)) == [("update", "release_4.0.0", "offered")]
     assert actions(story, vin(1)) == [
         ("step", "release_2.0.0", "offered"),

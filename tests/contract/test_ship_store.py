@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from ringroad.http import reading
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.hours import Window
@@ -22,7 +23,16 @@ from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.ship.query import QueryError, parse_query
 from ringroad.ship.store.manifests import ManifestResult
 from ringroad.storage.db import Connection, connect, load_queries, transaction
-from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, vin, wait_for_locks
+from support.fleet import (
+    ANY_WARNING,
+    T0,
+    CountingIds,
+    Story,
+    add_vehicles,
+    fill_programme,
+    vin,
+    wait_for_locks,
+)
 from support.manifests import manifest_of
 
 pytestmark = pytest.mark.engines
@@ -79,6 +89,25 @@ def test_a_blocked_plan_is_kept_and_does_not_become_current(story: Story) -> Non
             story.conn, story.ids, campaign_id=campaign.id, generation=campaign.generation, actor="ben",
             four_eyes=True, acknowledged=ANY_WARNING, now=story.now,
         )  # fmt: skip
+
+
+def test_a_plan_is_warned_of_vehicles_that_no_gateway_ever_heard_of_or_not_for_long(story: Story) -> None:
+    vins = add_vehicles(story.conn, range(6))
+    days = "INSERT INTO vehicle_contact (vin, heard_at) VALUES (%s, %s)"
+    for number, ago in ((0, 0), (1, 1), (2, 3)):
+        story.conn.execute(days, [vins[number], story.now - timedelta(days=ago)])
+    said = "INSERT INTO device_report (vin, dedupe_key, kind, event_at, received_at, body) VALUES (%s, 'x', 'config', %s, %s, '{}')"
+    story.conn.execute(said, [vins[3], T0, T0])  # before contacts were kept
+    plan = story.plan(vehicle_deadline_s=2 * 86_400)
+    (found,) = [each for each in plan.findings if each["code"] == "vehicles_unheard"]
+    assert found["severity"] == "warning"
+    assert (
+        "of 6 vehicles 2 were never heard of and 1 were last heard of before 2026-11-21 08:00 UTC"
+        in found["message"]
+    )
+    heard = {each.vin: each.heard_at for each in reading.vehicles(story.conn)}
+    assert [heard[each] is None for each in vins] == [False] * 4 + [True] * 2
+    assert heard[vins[1]] == story.now - timedelta(days=1)
 
 
 def test_a_plan_is_warned_of_the_hours_that_fleets_set_for_its_vehicles_and_of_no_others(

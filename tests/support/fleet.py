@@ -28,7 +28,7 @@ ANY_WARNING = frozenset({
     "one_wave", "wave_1_large", "wave_below_reports_min", "silence_below_soak", "control_group_small", "control_group_large",
     "control_cannot_decide", "control_unused", "vehicles_mismatch", "vehicles_unknown", "targets_mostly_unknown", "deadline_short",
     "recall_takes_control", "download_only_not_told", "success_unconfirmed", "success_is_word", "release_halted_before",
-    "reports_min_small",
+    "reports_min_small", "vehicles_unheard",
 })  # fmt: skip
 CONFIRMS = {"success": "after_restart"}  # DDI vehicles that say success when they run it
 ECUS = {"brake": "inplace", "head": "ab"}

@@ -123,6 +123,7 @@ NOT_STATE = {
     "site_place": "how far the other side has what is told",
     "shop_work": "how far the worker is; that a plan was asked for, made or kept are facts",
     "station_time": "evidence as it came, with both times",
+    "vehicle_contact": "when a gateway was last asked something, to within hours",
     "vehicle_manifest": "evidence as it came, signed by the vehicle",
 }
 

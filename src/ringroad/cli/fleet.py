@@ -179,6 +179,7 @@ def _head(row: Mapping[str, Any]) -> str:
             ("blocked", row["blocked_reason"]),
             ("born", exactly(row["born_at"])),
             ("last report", exactly(row["last_report_at"])),
+            ("heard of", exactly(row["heard_at"]) if row.get("heard_at") else "never"),
         )
     )
 

@@ -113,7 +113,9 @@ SELECT
     (SELECT count(*) FROM campaign c WHERE c.state IN ('running', 'paused') AND (
             SELECT starts_with(g.reason, 'harm_seen') FROM gate_decision g
              WHERE g.campaign_id = c.id AND (starts_with(g.reason, 'harm_seen') OR g.decision IN ('advance', 'grow', 'finish')
-                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching'))
+                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching')
+                   OR g.reason = 'soaking' AND (g.facts -> 'rest' -> 'last_wave')::boolean
+                      AND (g.facts -> 'rest' -> 'harm_ends')::boolean)
              ORDER BY g.id DESC LIMIT 1)) AS campaigns_harm_holds,
     (SELECT coalesce(sum(vehicles), 0)::bigint FROM campaign_tally
       WHERE minute = '-infinity' AND state IN ('offered', 'active', 'cancelling')) AS vehicles_updating,
@@ -183,19 +185,19 @@ SELECT v.vin FROM assignment a JOIN vehicle v ON v.vin = a.vin
 -- name: vehicles
 SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, v.blocked_reason, v.born_at,
        r.version AS release_version, r.name AS release_name,
-       CASE WHEN v.certificates_after IS NOT NULL AND v.certificates = '{}' THEN NOT (
-           EXISTS (SELECT 1 FROM fact f WHERE f.subject = v.vin AND f.kind = 'vehicle.enrolled' AND f.event_at >= v.certificates_after)
-        OR EXISTS (SELECT 1 FROM device_report d WHERE d.vin = v.vin AND d.received_at > v.certificates_after)
-        OR EXISTS (SELECT 1 FROM vehicle_manifest m WHERE m.vin = v.vin AND m.received_at > v.certificates_after)) ELSE false END AS shut_out,  -- as ship's `vehicle_facts`
+       is_shut_out(v.vin, v.certificates, v.certificates_after) AS shut_out,
        a.action_id, a.campaign_id,
-       greatest(a.last_report_at, (SELECT max(received_at) FROM device_report d WHERE d.vin = v.vin),
-                (SELECT max(received_at) FROM vehicle_manifest m WHERE m.vin = v.vin)) AS last_report_at, shown_state(a.state, a.claimed_at IS NOT NULL) AS update_state,
+       said.last_report_at, greatest(said.last_report_at, (SELECT heard_at FROM vehicle_contact h WHERE h.vin = v.vin)) AS heard_at,
+       shown_state(a.state, a.claimed_at IS NOT NULL) AS update_state,
        (SELECT count(*) FROM ecu e WHERE e.vin = v.vin AND e.removed_at IS NULL) AS ecus
   FROM vehicle v
   LEFT JOIN release r ON r.id = v.release_id
   LEFT JOIN LATERAL (  -- what it works on; else its newest
        SELECT * FROM assignment x WHERE x.vin = v.vin
         ORDER BY x.state IN ('offered', 'active', 'cancelling') DESC, coalesce(x.finished_at, x.offered_at, greatest(x.released_at, x.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = x.campaign_id)) DESC, x.action_id DESC LIMIT 1) a ON true
+ CROSS JOIN LATERAL (
+       SELECT greatest(a.last_report_at, (SELECT max(received_at) FROM device_report d WHERE d.vin = v.vin),
+                       (SELECT max(received_at) FROM vehicle_manifest m WHERE m.vin = v.vin)) AS last_report_at) AS said
  WHERE v.vin = ANY (:vins) ORDER BY v.vin;
 
 -- name: fleet_versions
@@ -307,7 +309,9 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
        CASE WHEN c.state IN ('running', 'paused') THEN (  -- as `gate.harm_held` goes on from decision to decision
             SELECT CASE WHEN starts_with(g.reason, 'harm_seen') THEN g.reason END FROM gate_decision g
              WHERE g.campaign_id = c.id AND (starts_with(g.reason, 'harm_seen') OR g.decision IN ('advance', 'grow', 'finish')
-                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching'))
+                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching')
+                   OR g.reason = 'soaking' AND (g.facts -> 'rest' -> 'last_wave')::boolean
+                      AND (g.facts -> 'rest' -> 'harm_ends')::boolean)
              ORDER BY g.id DESC LIMIT 1) END AS harm_holds
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (

@@ -91,6 +91,7 @@ class VehicleView(View, frozen=True, kw_only=True):
     campaign_id: str | None
     update_state: str | None
     last_report_at: datetime | None
+    heard_at: datetime | None = None  # a report, or a request of it to within twelve hours; None: never
     ecus: int
 
 

@@ -23,9 +23,10 @@ from ringroad.ship.store.evidence import read_past
 from ringroad.ship.store.fleet import require_lists
 from ringroad.ship.store.planning import say_step
 from ringroad.ship.store.reading import SavedPlan
-from ringroad.ship.store.schedules import count_own_hours
+from ringroad.ship.store.schedules import count_own_hours, count_unheard
 from ringroad.ship.store.selecting import gather
 from ringroad.ship.store.targets import deal, measure, read_dealt
+from ringroad.ship.unheard import heard_before
 from ringroad.storage.db import Connection, transaction
 from ringroad.storage.lake import Lake
 
@@ -104,6 +105,7 @@ def plan_campaign(
             halted_before=store.read_halted_before(conn, release.id),
             dealt=read_dealt(conn, plan_id),
             own_hours=count_own_hours(conn, plan_id),
+            unheard=count_unheard(conn, plan_id, before=heard_before(request, now=now)),
             expires=store.read_expiries(conn),
             certificates=certificates or {},
             certificates_ending=store.count_certificates_ending(conn, plan_id, before=soonest_end(plan)),

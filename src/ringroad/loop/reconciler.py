@@ -213,7 +213,7 @@ def evaluate(
         rest=rest,
     )
     if written or decision.reason.startswith(HARM_SEEN):  # a hold of before it was told is not written again
-        store.tell_harm(conn, ids, campaign, decision, actor=RECONCILER, now=now)
+        store.tell_harm(conn, ids, campaign, decision, last_wave=rest["last_wave"], actor=RECONCILER, now=now)
     store.apply_decision(conn, ids, campaign, decision, actor=RECONCILER, now=now)
     if written:
         LOG.info(

@@ -23,6 +23,7 @@ from ringroad.ship.own_hours import check_own_hours
 from ringroad.ship.plan import VERDICTS, Plan, PlanRequest
 from ringroad.ship.reason_words import reason_words
 from ringroad.ship.resolve import Verdict
+from ringroad.ship.unheard import Unheard, check_unheard
 
 WAVE_1_PERMILLE_MAX = 100  # a first wave larger than a tenth of the fleet is hardly a trial
 WAVE_1_VEHICLES_FREE = 20  # vehicles; a first wave this small is never too large
@@ -70,6 +71,7 @@ class CheckFacts:
         default_factory=dict
     )  # that fleets set for vehicles of the plan
     halted_before: Sequence[HaltedBefore] = ()  # the newest first
+    unheard: Unheard = field(default_factory=Unheard)
     skip_unknown: int = 0  # DDI devices in the plan that never said that they honour skip
 
     def name(self, campaign_id: str) -> str:
@@ -95,6 +97,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *_check_certificates(plan, facts),
         *_check_time(plan),
         *check_own_hours(plan, facts.own_hours),
+        *check_unheard(plan, facts.unheard),
         *_check_download_only(plan, facts),
         *([] if only_downloads else check_success(plan.success, plan.ddi_vehicles)),
         *_check_elsewhere(plan.request, facts),

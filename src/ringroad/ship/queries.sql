@@ -19,13 +19,9 @@ SELECT id, ecu, version, filename, format, hardware_ids, image_sha256, image_sha
   FROM software_package WHERE programme_id = :programme_id;
 
 -- name: vehicle_facts
--- Shut out: and neither enrolled nor heard of since.
 SELECT v.vin, v.programme_id, v.variant, v.region, v.gateway, v.release_id, v.blocked_reason, v.tags,
        v.attributes, v.born_at, e.ecus,
-       CASE WHEN v.certificates_after IS NOT NULL AND v.certificates = '{}' THEN NOT (
-           EXISTS (SELECT 1 FROM fact f WHERE f.subject = v.vin AND f.kind = 'vehicle.enrolled' AND f.event_at >= v.certificates_after)
-        OR EXISTS (SELECT 1 FROM device_report d WHERE d.vin = v.vin AND d.received_at > v.certificates_after)
-        OR EXISTS (SELECT 1 FROM vehicle_manifest m WHERE m.vin = v.vin AND m.received_at > v.certificates_after)) ELSE false END AS shut_out,
+       is_shut_out(v.vin, v.certificates, v.certificates_after) AS shut_out,
        ARRAY(SELECT m.list_name FROM vehicle_list_member m WHERE m.vin = v.vin ORDER BY 1) AS lists
   FROM vehicle v
   LEFT JOIN LATERAL (
@@ -97,6 +93,16 @@ SELECT c.id AS campaign_id, c.name, c.state AS campaign_state, busy.held, count(
 SELECT count(*) FROM campaign_target t
   JOIN vehicle v ON v.vin = t.vin AND v.gateway = 'ddi' AND v.attributes ->> 'honours_skip' IS DISTINCT FROM 'true'
  WHERE t.plan_id = :plan_id AND t.verdict = 'match';
+
+-- name: unheard_planned^
+-- Who was heard of before contacts were kept left a report or a manifest, or is not known.
+SELECT (SELECT count(*) FROM campaign_target t
+         WHERE t.plan_id = :plan_id AND t.verdict = 'match'
+           AND NOT EXISTS (SELECT FROM vehicle_contact c WHERE c.vin = t.vin)
+           AND NOT EXISTS (SELECT FROM device_report d WHERE d.vin = t.vin)
+           AND NOT EXISTS (SELECT FROM vehicle_manifest m WHERE m.vin = t.vin)) AS never,
+       (SELECT count(*) FROM campaign_target t JOIN vehicle_contact c ON c.vin = t.vin
+         WHERE t.plan_id = :plan_id AND t.verdict = 'match' AND c.heard_at < :before) AS long_ago;
 
 -- name: own_hours_planned
 SELECT v.schedule - 'put_off_since' AS schedule, count(*) AS vehicles FROM vehicle v
@@ -226,10 +232,7 @@ CREATE TEMP TABLE IF NOT EXISTS planned_sample (vin text PRIMARY KEY, mark text 
 CREATE TEMP TABLE planned_vehicle AS  -- not INSERT, which reads with one process only
 SELECT v.vin, sha256(convert_to(ROW (
            v.programme_id, v.variant, v.region, v.gateway, v.blocked_reason, e.ecus, l.names, s.mark,
-           CASE WHEN v.certificates_after IS NOT NULL AND v.certificates = '{}' THEN NOT (
-               EXISTS (SELECT 1 FROM fact f WHERE f.subject = v.vin AND f.kind = 'vehicle.enrolled' AND f.event_at >= v.certificates_after)
-            OR EXISTS (SELECT 1 FROM device_report d WHERE d.vin = v.vin AND d.received_at > v.certificates_after)
-            OR EXISTS (SELECT 1 FROM vehicle_manifest m WHERE m.vin = v.vin AND m.received_at > v.certificates_after)) ELSE false END,  -- as of `vehicle_facts`
+           is_shut_out(v.vin, v.certificates, v.certificates_after),
            CASE WHEN v.vin = ANY (:vins) THEN v.vin END,
            CASE WHEN cardinality(:vin_patterns::text[]) > 0 THEN
                ARRAY(SELECT p FROM unnest(:vin_patterns::text[]) AS p WHERE v.vin LIKE p) END,

@@ -19,6 +19,55 @@ CREATE FUNCTION public.fact_is_append_only() RETURNS trigger
 BEGIN
     RAISE EXCEPTION 'the ledger is append-only' USING ERRCODE = 'integrity_constraint_violation';
 END $$;
+CREATE TABLE public.device_report (
+    id bigint NOT NULL,
+    vin text NOT NULL,
+    dedupe_key text NOT NULL,
+    action_id integer,
+    kind text NOT NULL,
+    event_at timestamp with time zone NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    body jsonb NOT NULL,
+    applied_at timestamp with time zone,
+    outcome text DEFAULT ''::text NOT NULL
+);
+CREATE TABLE public.fact (
+    seq bigint NOT NULL,
+    id text NOT NULL,
+    kind text NOT NULL,
+    stage text NOT NULL,
+    subject text NOT NULL,
+    lap_id text,
+    causes text[] DEFAULT '{}'::text[] NOT NULL,
+    actor text NOT NULL,
+    work_started_at timestamp with time zone NOT NULL,
+    event_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    body jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT fact_check CHECK ((work_started_at <= event_at)),
+    CONSTRAINT fact_stage_check CHECK ((stage = ANY (ARRAY['signal'::text, 'design'::text, 'build'::text, 'ship'::text, 'adapt'::text, 'house'::text])))
+);
+CREATE TABLE public.vehicle_manifest (
+    id bigint NOT NULL,
+    vin text NOT NULL,
+    digest text NOT NULL,
+    body bytea NOT NULL,
+    received_at timestamp with time zone NOT NULL
+);
+CREATE FUNCTION public.heard_since(vehicle_vin text, since timestamp with time zone) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT ((EXISTS ( SELECT
+            FROM public.fact f
+           WHERE ((f.subject = heard_since.vehicle_vin) AND (f.kind = 'vehicle.enrolled'::text) AND (f.event_at >= heard_since.since)))) OR (EXISTS ( SELECT
+            FROM public.device_report d
+           WHERE ((d.vin = heard_since.vehicle_vin) AND (d.received_at > heard_since.since)))) OR (EXISTS ( SELECT
+            FROM public.vehicle_manifest m
+           WHERE ((m.vin = heard_since.vehicle_vin) AND (m.received_at > heard_since.since)))));
+END;
+CREATE FUNCTION public.is_shut_out(vehicle_vin text, certificates bytea[], certificates_after timestamp with time zone) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN ((certificates_after IS NOT NULL) AND (certificates = '{}'::bytea[])) THEN (NOT public.heard_since(vehicle_vin, certificates_after)) ELSE false END;
 CREATE FUNCTION public.keep_replaced() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -608,18 +657,6 @@ CREATE TABLE public.demand_signal (
     told_at timestamp with time zone NOT NULL,
     CONSTRAINT demand_signal_value_check CHECK ((value >= (0)::double precision))
 );
-CREATE TABLE public.device_report (
-    id bigint NOT NULL,
-    vin text NOT NULL,
-    dedupe_key text NOT NULL,
-    action_id integer,
-    kind text NOT NULL,
-    event_at timestamp with time zone NOT NULL,
-    received_at timestamp with time zone NOT NULL,
-    body jsonb NOT NULL,
-    applied_at timestamp with time zone,
-    outcome text DEFAULT ''::text NOT NULL
-);
 ALTER TABLE public.device_report ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.device_report_id_seq
     START WITH 1
@@ -704,22 +741,6 @@ CREATE TABLE public.ecu_replaced (
     version text NOT NULL,
     by_sha256 text NOT NULL,
     replaced_at timestamp with time zone NOT NULL
-);
-CREATE TABLE public.fact (
-    seq bigint NOT NULL,
-    id text NOT NULL,
-    kind text NOT NULL,
-    stage text NOT NULL,
-    subject text NOT NULL,
-    lap_id text,
-    causes text[] DEFAULT '{}'::text[] NOT NULL,
-    actor text NOT NULL,
-    work_started_at timestamp with time zone NOT NULL,
-    event_at timestamp with time zone NOT NULL,
-    recorded_at timestamp with time zone NOT NULL,
-    body jsonb DEFAULT '{}'::jsonb NOT NULL,
-    CONSTRAINT fact_check CHECK ((work_started_at <= event_at)),
-    CONSTRAINT fact_stage_check CHECK ((stage = ANY (ARRAY['signal'::text, 'design'::text, 'build'::text, 'ship'::text, 'adapt'::text, 'house'::text])))
 );
 ALTER TABLE public.fact ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.fact_seq_seq
@@ -1371,18 +1392,15 @@ CREATE TABLE public.stock_part (
     told_by text NOT NULL,
     CONSTRAINT stock_part_places_check CHECK ((places > 0))
 );
+CREATE TABLE public.vehicle_contact (
+    vin text NOT NULL,
+    heard_at timestamp with time zone NOT NULL
+);
 CREATE TABLE public.vehicle_list (
     name text NOT NULL,
     generation integer DEFAULT 1 NOT NULL,
     changed_by text NOT NULL,
     changed_at timestamp with time zone NOT NULL
-);
-CREATE TABLE public.vehicle_manifest (
-    id bigint NOT NULL,
-    vin text NOT NULL,
-    digest text NOT NULL,
-    body bytea NOT NULL,
-    received_at timestamp with time zone NOT NULL
 );
 ALTER TABLE public.vehicle_manifest ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.vehicle_manifest_id_seq
@@ -1648,6 +1666,8 @@ ALTER TABLE ONLY public.station_time
     ADD CONSTRAINT station_time_pkey PRIMARY KEY (programme_id, event_id);
 ALTER TABLE ONLY public.stock_part
     ADD CONSTRAINT stock_part_pkey PRIMARY KEY (programme_id, part);
+ALTER TABLE ONLY public.vehicle_contact
+    ADD CONSTRAINT vehicle_contact_pkey PRIMARY KEY (vin);
 ALTER TABLE ONLY public.vehicle_list_member
     ADD CONSTRAINT vehicle_list_member_pkey PRIMARY KEY (list_name, vin);
 ALTER TABLE ONLY public.vehicle_list
@@ -1708,6 +1728,7 @@ CREATE INDEX field_trace_gate_idx ON public.field_trace USING btree (programme_i
 CREATE UNIQUE INDEX finding_live_key ON public.finding USING btree (programme_id, ecu, software_version, fault_code) WHERE (state = ANY (ARRAY['open'::text, 'accepted'::text]));
 CREATE UNIQUE INDEX fleet_tally_folded_idx ON public.fleet_tally USING btree (programme_id, variant, release_id, blocked) WHERE folded;
 CREATE INDEX fleet_tally_new_idx ON public.fleet_tally USING btree (id) WHERE (NOT folded);
+CREATE INDEX gate_decision_campaign_idx ON public.gate_decision USING btree (campaign_id, id);
 CREATE INDEX gate_draw_newest_idx ON public.gate_draw USING btree (programme_id, drawn_at DESC, order_id DESC);
 CREATE INDEX gate_draw_untold_idx ON public.gate_draw USING btree (drawn_at) WHERE (told_at IS NULL);
 CREATE INDEX gate_tick_campaign_idx ON public.gate_tick USING btree (campaign_id, metric, tick);

@@ -20,6 +20,7 @@ from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import ReleaseFacts, Severity
 from ringroad.ship.plan import Plan, PlanRequest, Resolved
 from ringroad.ship.resolve import Resolution
+from ringroad.ship.unheard import Unheard, heard_before
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 FAULT = Metric(name=MetricName.FAULT, margin_milli=1_250)
@@ -159,6 +160,42 @@ def test_what_fleets_leave_no_time_for_is_said_with_its_vehicles_and_the_hours_o
     assert "leave 32 vehicles no time" in finding.message
     assert "07:00-19:00" in finding.message
     assert finding.severity is Severity.WARNING
+
+
+@pytest.mark.parametrize(
+    ("unheard", "severity", "said"),
+    [
+        (Unheard(), None, ""),
+        (Unheard(never=9), Severity.INFO, "of 100 vehicles 9 were never heard of: who"),
+        (Unheard(never=10), Severity.WARNING, "10 were never heard of"),
+        (
+            Unheard(long_ago=10),
+            Severity.WARNING,
+            f"10 were last heard of before {NOW - timedelta(days=3):%Y-%m-%d %H:%M} UTC",
+        ),
+        (
+            Unheard(never=5, long_ago=5),
+            Severity.WARNING,
+            "5 were never heard of and 5 were last heard of before",
+        ),
+    ],
+)
+def test_vehicles_that_were_not_heard_of_are_told_of_and_warned_of_where_they_are_many(
+    unheard: Unheard, severity: Severity | None, said: str
+) -> None:
+    made = plan({"match": 100}, vehicle_deadline_s=3 * 86_400)
+    found = [
+        each
+        for each in check_plan(made, RELEASE, CheckFacts(unheard=unheard))
+        if each.code == "vehicles_unheard"
+    ]
+    assert [each.severity for each in found] == ([severity] if severity else [])
+    assert all(said in each.message for each in found)
+
+
+def test_who_was_heard_of_within_a_day_is_there_whatever_the_deadline() -> None:
+    request = plan({"match": 1}, vehicle_deadline_s=60).request
+    assert heard_before(request, now=NOW) == NOW - timedelta(days=1)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,12 @@ def test_a_gate_that_looked_and_goes_on_ends_it(decision: GateDecision) -> None:
     assert not harm_held(decision, before=True)
 
 
+def test_a_last_wave_that_soaks_was_looked_at_before() -> None:
+    assert not harm_held(Hold("soaking"), before=True, last_wave=True)
+    assert harm_held(Hold("reading_too_old"), before=True, last_wave=True)
+    assert harm_held(Hold("harm_seen: fault"), before=False, last_wave=True)
+
+
 @pytest.mark.parametrize(
     "decision",
     [

@@ -17,6 +17,7 @@ import structlog
 
 from ringroad.http.auth import is_within
 from ringroad.http.device import native
+from ringroad.http.device.contacts import Contacts
 from ringroad.http.device.ddi_gateway import DDI_SCHEME, DdiGateway
 from ringroad.http.device.enrolment import ENROL, Enrolment
 from ringroad.http.device.identity import HANDED_ON, admits, handed_on, is_gateway_token, token_of
@@ -101,6 +102,7 @@ class Gateways:
         self._trust = trust
         self.signed_url = signed_url  # of an image in the object store; None: images are sent from here
         self._enrolment = enrol(self) if enrol is not None else None
+        self._contacts = Contacts(open_connection, clock=clock)
         self._minute = 0  # one object for all devices that report in it
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -109,6 +111,7 @@ class Gateways:
         self._tasks = [
             asyncio.create_task(keep_fresh(self.model, self._open_connection, self.clock)),
             asyncio.create_task(self.writer.run()),
+            asyncio.create_task(self._contacts.run()),
             asyncio.create_task(
                 self.pressure.watch(clock=self.clock, waiting=lambda: self.writer.rows, changed=self._ease)
             ),
@@ -213,6 +216,8 @@ class Gateways:
             if value is None
             else self._is_its_token(value, device, scheme=scheme)
         ):
+            if device.contact_due_s < self._contacts.now_s:
+                self._contacts.meet(vin, device)
             return device
         return problem(
             401, "unauthorized", "unknown device or wrong token",

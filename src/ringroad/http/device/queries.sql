@@ -115,3 +115,13 @@ UPDATE vehicle SET token_sha256 = :token_sha256, enrolment_sha256 = NULL, enrolm
        generation = generation + 1
  WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until
 RETURNING changed_seq;
+
+-- name: note_contacts!
+-- What is recent is read and not written again: another process may have noted it, or this one before it started.
+WITH known AS (
+    UPDATE vehicle_contact SET heard_at = :now
+     WHERE vin = ANY (:vins::text[]) AND heard_at < :now::timestamptz - :recent_s * interval '1 s')
+INSERT INTO vehicle_contact (vin, heard_at)
+SELECT vin, :now FROM unnest(:vins::text[]) AS given (vin)
+ WHERE NOT EXISTS (SELECT FROM vehicle_contact c WHERE c.vin = given.vin)
+    ON CONFLICT (vin) DO NOTHING;

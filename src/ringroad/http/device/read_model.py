@@ -74,7 +74,7 @@ class Device:
     __slots__ = (
         "asked_action_id", "auto_confirm", "begun_action_id", "certificates", "certificates_after",
         "claimed_action_id", "closed_action_id", "config_wanted",
-        "consented_action_id", "credentials_seq", "ddi", "enrolment_sha256", "honours_skip", "installed_action",
+        "consented_action_id", "contact_due_s", "credentials_seq", "ddi", "enrolment_sha256", "honours_skip", "installed_action",
         "minute", "offer", "reports", "schedule",
         "stored_need", "token_sha256", "unsettled_action_id", "zone",
     )  # fmt: skip
@@ -101,6 +101,7 @@ class Device:
         self.unsettled_action_id = 0  # said to be done, to this gateway; what that is worth is not known yet
         self.asked_action_id = 0  # the same, where its attributes can say it
         self.begun_action_id = self.consented_action_id = 0
+        self.contact_due_s = 0  # on the monotonic clock: from then on that it was heard of is written again
         self.minute = 0  # the one in which it reported last
         self.reports = 0  # since that minute began
 

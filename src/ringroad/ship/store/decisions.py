@@ -58,14 +58,21 @@ def record_gate_decision(
 
 
 def tell_harm(
-    conn: Connection, ids: Ids, campaign: Campaign, decision: GateDecision, *, actor: str, now: datetime
+    conn: Connection,
+    ids: Ids,
+    campaign: Campaign,
+    decision: GateDecision,
+    *,
+    last_wave: bool,
+    actor: str,
+    now: datetime,
 ) -> None:
     """Append that harm holds a campaign from now on, or does not any more: once for each change."""
     told = latest_of_kinds(
         conn, (FactKind.CAMPAIGN_HARM_HELD, FactKind.CAMPAIGN_HARM_PASSED), subject=campaign.id
     )
     before = told is not None and told.kind is FactKind.CAMPAIGN_HARM_HELD
-    after = harm_held(decision, before=before)
+    after = harm_held(decision, before=before, last_wave=last_wave)
     if after == before:
         return
     append_of(

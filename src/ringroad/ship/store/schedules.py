@@ -23,6 +23,7 @@ from ringroad.ship.own_hours import LOOKED_AT_MAX
 from ringroad.ship.report import declined_by
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.statements import SECOND_THOUGHT_S
+from ringroad.ship.unheard import Unheard
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact, last_of
 
@@ -109,6 +110,11 @@ def count_own_hours(conn: Connection, plan_id: str) -> dict[OwnHours, int]:
     """Count vehicles of a plan by the hours that their fleets set."""
     rows = SQL.own_hours_planned(conn, plan_id=plan_id, rows_max=LOOKED_AT_MAX)
     return {msgspec.convert(row["schedule"], OwnHours): row["vehicles"] for row in rows}
+
+
+def count_unheard(conn: Connection, plan_id: str, *, before: datetime) -> Unheard:
+    """Count vehicles of a plan that were never heard of, or not since a time."""
+    return Unheard(**SQL.unheard_planned(conn, plan_id=plan_id, before=before))
 
 
 def _document(schedule: OwnHours | None, *, now: datetime) -> dict[str, Any] | None:

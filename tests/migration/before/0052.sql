@@ -1616,6 +1616,28 @@ SELECT site_id, count(*) AS births FROM site_birth_refused WHERE settled_at IS N
 -- name: births_refused_count$
 SELECT count(*) FROM site_birth_refused WHERE site_id = :site_id AND settled_at IS NULL;
 
+-- name: put_aside!
+INSERT INTO site_aside (site_id, sha256, programme_id, what, number, told, code, reason, told_at)
+VALUES (:site_id, :sha256, :programme_id, :what, :number, :told, :code, :reason, :now);
+
+-- name: aside^
+SELECT * FROM site_aside WHERE site_id = :site_id AND sha256 = :sha256 FOR UPDATE;
+
+-- name: asides
+-- What waits first, in the order of its line.
+SELECT sha256, programme_id, what, number, code, reason, told_at, settled_at, settled_by FROM site_aside
+ WHERE site_id = :site_id ORDER BY settled_at IS NOT NULL, settled_at DESC, told_at, number LIMIT :rows_max;
+
+-- name: aside_waiting$
+SELECT count(*) FROM site_aside WHERE site_id = :site_id AND settled_at IS NULL;
+
+-- name: aside_counts
+SELECT site_id, count(*) AS waiting FROM site_aside WHERE settled_at IS NULL GROUP BY site_id;
+
+-- name: settle_aside!
+UPDATE site_aside SET settled_at = :now, settled_by = :actor
+ WHERE site_id = :site_id AND sha256 = :sha256 AND settled_at IS NULL;
+
 -- file: src/ringroad/design/queries.sql
 -- name: finding^
 SELECT id, lap_id, programme_id, ecu, state, evidence, generation,
@@ -1686,6 +1708,7 @@ SELECT a.action_id, a.vin, a.kind, a.state, a.changed_seq, a.campaign_id,
             WHEN c.state = 'aborted' THEN 'a person at the maker ended its campaign' || coalesce(': ' || (
                  SELECT f.body ->> 'told' FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' LIMIT 1), '')
             WHEN c.state = 'halted' THEN 'its campaign was halted: ' || replace(c.state_reason, '_', ' ')
+            WHEN starts_with(a.state_detail, 'gave way to ') THEN 'it ' || a.state_detail
             WHEN starts_with(a.state_detail, 'declined by ') AND a.state_detail <> 'declined by its driver'
             THEN 'declined by who answers for its driver'
             ELSE 'declined by its driver' END AS reason,
@@ -3167,19 +3190,24 @@ RETURNING a.action_id)
 SELECT array_agg(action_id) FROM moved;
 
 -- name: preempt_offers
--- What waits at vehicles of a recall gives way, also where their wave is to come. What was begun, or may have been,
--- does not.
+-- What waits at vehicles of a recall gives way, also where their wave is to come. What was begun does not. A device that
+-- was handed an image out whole may have begun: it is told to cancel, and gives way by its answer.
 UPDATE assignment a
-   SET state = 'pending', deadline_at = NULL, generation = a.generation + 1,
-       state_detail = 'gave way to the emergency recall ' || r.name
-  FROM assignment u JOIN campaign r ON r.id = u.campaign_id
- WHERE u.campaign_id = :campaign_id AND u.kind = 'update' AND u.state = 'pending'
-   AND (:vins::text[] IS NULL OR u.vin = ANY (:vins))
-   AND a.vin = u.vin AND a.campaign_id = ANY (:lower) AND a.kind <> 'rollback' AND a.state = 'offered'
-   AND a.began_at IS NULL AND a.last_report_at IS NULL
-   AND NOT EXISTS (SELECT 1 FROM device_report d
-                    WHERE d.vin = a.vin AND d.action_id = a.action_id AND d.applied_at IS NULL)
-RETURNING a.action_id, a.campaign_id;
+   SET state = CASE WHEN given.whole THEN 'cancelling' ELSE 'pending' END,
+       deadline_at = CASE WHEN given.whole THEN a.deadline_at END, generation = a.generation + 1,
+       state_detail = 'gave way to the emergency recall ' || given.name
+  FROM (SELECT o.action_id, r.name, EXISTS (SELECT FROM device_report d
+                                             WHERE d.vin = o.vin AND d.action_id = o.action_id AND d.kind = 'fetched') AS whole
+          FROM assignment u JOIN campaign r ON r.id = u.campaign_id
+          JOIN assignment o ON o.vin = u.vin
+         WHERE u.campaign_id = :campaign_id AND u.kind = 'update' AND u.state = 'pending'
+           AND (:vins::text[] IS NULL OR u.vin = ANY (:vins))
+           AND o.campaign_id = ANY (:lower) AND o.kind <> 'rollback' AND o.state = 'offered'
+           AND o.began_at IS NULL AND o.last_report_at IS NULL
+           AND NOT EXISTS (SELECT FROM device_report d
+                            WHERE d.vin = o.vin AND d.action_id = o.action_id AND d.applied_at IS NULL)) AS given
+ WHERE a.action_id = given.action_id AND a.state = 'offered' AND a.began_at IS NULL AND a.last_report_at IS NULL
+RETURNING a.action_id, a.campaign_id, a.state;
 
 -- name: moved_on
 -- Waiting vehicles of which something else is known than when they were chosen.
@@ -3443,6 +3471,8 @@ SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.packages::text AS packages, a.previous_release_id,
        c.lap_id, a.attempt, a.began_at, a.step,
        CASE WHEN a.state = 'cancelling' AND starts_with(a.state_detail, 'declined by ') THEN a.state_detail ELSE '' END AS declined,
+       CASE WHEN a.state = 'cancelling' AND starts_with(a.state_detail, 'gave way to ') AND c.state IN ('running', 'paused')
+            THEN a.state_detail ELSE '' END AS gave_way,
        coalesce(c.state = 'halted' AND a.kind = 'update'
                 AND (p.document -> 'request' ->> 'rollback_installed')::boolean, false) AS goes_back,
        a.kind <> 'rollback' AND p.document -> 'request' ->> 'urgency' IS NOT DISTINCT FROM 'download_only' AS download_only,
@@ -3498,19 +3528,21 @@ UPDATE assignment a
 RETURNING m.action_id AS failed, a.action_id AS following;
 
 -- name: go_on_after
--- What a vehicle dropped for something else that it was told since. It keeps the old number as ended, and would take no
--- offer under it; so as for another attempt, but none is counted. Each time needs a later offer of another campaign.
+-- What a vehicle dropped for something else that it was told since, or is told now as it was to cancel for it. It keeps
+-- the old number as ended, and would take no offer under it; so as for another attempt, but none is counted. Each time
+-- needs a later offer of another campaign, or its recall.
 UPDATE assignment a
    SET action_id = DEFAULT, state = 'pending', offered_at = NULL, deadline_at = NULL, last_report_at = :now,
-       not_before = :now, generation = a.generation + 1,
+       not_before = :now, began_at = NULL, generation = a.generation + 1,
        state_detail = 'gave way to ' || CASE WHEN told.recall THEN 'the emergency recall ' ELSE '' END || told.name
   FROM assignment mine
  CROSS JOIN LATERAL (
        SELECT o.campaign_id, c.name, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall
          FROM assignment o JOIN campaign c ON c.id = o.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
-        WHERE o.vin = mine.vin AND o.campaign_id <> mine.campaign_id AND o.offered_at >= mine.released_at
-          AND (mine.not_before IS NULL OR mine.not_before < o.offered_at)
-        ORDER BY o.offered_at DESC, o.action_id DESC LIMIT 1) AS told
+        WHERE o.vin = mine.vin AND o.campaign_id <> mine.campaign_id
+          AND (o.offered_at >= mine.released_at AND (mine.not_before IS NULL OR mine.not_before < o.offered_at)
+               OR mine.state = 'cancelling' AND mine.state_detail = 'gave way to the emergency recall ' || c.name)
+        ORDER BY o.offered_at DESC NULLS LAST, o.action_id DESC LIMIT 1) AS told
  WHERE mine.action_id = ANY (:action_ids::int[]) AND a.action_id = mine.action_id
 RETURNING mine.action_id AS dropped, a.action_id AS following, told.campaign_id AS other;
 
