@@ -8,10 +8,12 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pyarrow.parquet as pq
 import pytest
+from psycopg.types.json import Jsonb
 
 from ringroad.http.auth import Role
 from ringroad.http.exports import EXPORTS_MAX
@@ -92,6 +94,100 @@ def test_an_export_that_broke_off_is_gone_on_with_behind_any_of_its_rows(
             rest = client.get(f"/{name}", params={"after": after, **query})
             assert rest.text == "".join(records[1:])
             assert heading not in rest.text
+
+
+def test_a_spreadsheet_has_variant_region_and_release_of_every_result(
+    client: httpx.Client, world: World
+) -> None:
+    rows = cells(client, "results", world.campaign_id)
+    vehicles = {row["vin"]: (row["variant"], row["region"]) for row in cells(client, "vehicles")}
+    assert {row["vin"]: (row["variant"], row["region"]) for row in rows}.items() <= vehicles.items()
+    assert all(variant and region for variant, region in vehicles.values())
+    updates = [row for row in rows if row["kind"] == "update"]
+    assert updates
+    assert {(row["release_id"], row["release_version"]) for row in updates} == {(world.good, "2.1.1")}
+    assert all(row["deadline_at"].endswith("Z") for row in updates if row["offered_at"])
+
+
+def test_a_spreadsheet_has_the_counts_and_rules_of_a_decision_in_columns(
+    client: httpx.Client, world: World
+) -> None:
+    seen = {
+        "vehicles_targeted": 20,
+        "vehicles_installed": 17,
+        "vehicles_failed": 2,
+        "vehicles_rolled_back": 1,
+    }
+    facts = {
+        "wave": seen | {"newest_report_at": "2026-11-25T08:00:00+01:00"},
+        "released": seen | {"vehicles_targeted": 25},
+        "evidence": {"id": 7, "refused": "fault"},
+    }
+    policy = {
+        "failed_permille_max": 20, "reports_min": 4, "soak_s": 600, "silence_s_max": 86_400, "silent_permille_max": 500,
+        "sequential": {"alpha_ppm": 10_000},
+    }  # fmt: skip
+    world.conn.execute(
+        "INSERT INTO gate_decision (campaign_id, wave, decision, reason, facts, policy, decided_at)"
+        " VALUES (%s, 2, 'halt', 'worse_than_control: fault', %s, %s, now())",
+        [world.campaign_id, Jsonb(facts), Jsonb(policy)],
+    )
+    *before, row = cells(client, "decisions", world.campaign_id)
+    assert not {"facts", "policy"} & row.keys()
+    said = {
+        "vehicles_targeted": "20", "vehicles_installed": "17", "vehicles_failed": "2", "vehicles_rolled_back": "1",
+        "vehicles_silent": "", "newest_report_at": "2026-11-25T07:00:00.000000Z", "released_targeted": "25",
+        "released_installed": "17", "reading_id": "7", "refused": "fault", "failed_permille_max": "20", "reports_min": "4",
+        "soak_s": "600", "silence_s_max": "86400", "silent_permille_max": "500", "alpha_ppm": "10000",
+    }  # fmt: skip
+    assert {name: row[name] for name in said} == said
+    assert [each["vehicles_installed"] for each in before] == [
+        "5",
+        "5",
+    ]  # written before there was more than a wave
+    whole = lines(client, "decisions", world.campaign_id)[-1]
+    assert (whole["facts"], whole["policy"], whole["soak_s"]) == (facts, policy, 600)
+
+
+def test_a_spreadsheet_has_ticks_as_times_and_counts_with_their_units(
+    client: httpx.Client, world: World
+) -> None:
+    hour_us = 3_600_000_000
+    for metric, counts in (
+        ("fault", [3, 1, 9 * hour_us, 9 * hour_us, 5 * hour_us, hour_us // 2]),
+        ("silence", [2, 0, 40, 30, 20, 10]),
+        ("boot_time", [4, 10_000_000, 10**20, 0, 0, 0]),
+    ):
+        world.conn.execute(
+            "INSERT INTO gate_tick (campaign_id, metric, tick, stratum, counts, recorded_at)"
+            " VALUES (%s, %s, 2, 'city/NO', %s, now())",
+            [world.campaign_id, metric, Jsonb(counts)],
+        )
+    names = (
+        "metric", "tick_began_at", "tick_s", "updated_events", "control_events", "updated_hours", "control_hours",
+        "updated_trials", "control_trials", "updated_measured", "control_measured", "updated_mean", "control_mean",
+    )  # fmt: skip
+    began = "1970-01-01T00:30:00.000000Z"
+    rows = cells(client, "evidence", world.campaign_id)
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("fault", began, "900", "3", "1", "5.0", "0.5", "", "", "", "", "", ""),
+        ("silence", began, "900", "2", "0", "", "", "20", "10", "", "", "", ""),
+        ("boot_time", began, "900", "", "", "", "", "", "", "4", "0", "2.5", ""),
+    ]
+    assert not {"tick", "counts"} & rows[0].keys()
+    assert [(row["tick"], len(row["counts"])) for row in lines(client, "evidence", world.campaign_id)] == [
+        (2, 6)
+    ] * 3
+
+
+def cells(client: httpx.Client, name: str, campaign_id: str = "") -> list[dict[str, str]]:
+    answer = client.get(f"/{name}", params={"campaign_id": campaign_id} if campaign_id else {})
+    return list(csv.DictReader(io.StringIO(answer.text, newline="")))
+
+
+def lines(client: httpx.Client, name: str, campaign_id: str) -> list[dict[str, Any]]:
+    answer = client.get(f"/{name}", params={"campaign_id": campaign_id, "format": "jsonl"})
+    return [json.loads(line) for line in answer.text.splitlines()]
 
 
 @pytest.mark.parametrize("serial", ["ümlaut-1", "=1+1", "a/b c", "two\nlines", "'quoted"])

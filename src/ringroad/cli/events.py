@@ -16,13 +16,16 @@ from ringroad.cli.shell import Shell
 from ringroad.cli.tables import exactly, table, tail
 from ringroad.kernel.errors import InvalidInput, Unavailable
 from ringroad.kernel.limits import PAGE_ROWS_MAX
-from ringroad.publish.cloudevent import PREFIX
+from ringroad.publish.cloudevent import PREFIX, families
 
 BEGINNING: Final = "1970-01-01T00:00:00Z"  # before any fact
 RETRY_S: Final = 2.0  # seconds between two attempts to take the stream up again
 RETRIES_MAX: Final = 30  # attempts in a row without an event or a greeting; a restart takes a few
 FROM_HELP: Final = "The id of an event, a time such as 2026-11-25T08:00:00Z, or 'start'"
-TYPE_HELP: Final = "Only this type, for example campaign.halted or campaign.*; may be repeated."
+TYPE_HELP: Final = (
+    "Only this type, for example campaign.halted, or all that begin alike: 'campaign.*'; may be repeated. "
+    f"Types begin with {', '.join(families())}. What the gate of a campaign decides is campaign.*."
+)
 
 
 @click.group("events", cls=ClientGroup)

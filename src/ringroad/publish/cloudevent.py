@@ -107,8 +107,7 @@ def kinds_of(patterns: Sequence[str]) -> list[str] | None:
         named = {kind.value for kind in FactKind if _matches(kind.value, bare)}
         if not named:
             raise InvalidInput(
-                f"there is no event type {pattern[:80]!r}",
-                hint=f"for example {_nearest(bare)}, or campaign.*",
+                f"there is no event type {pattern[:80]!r}", hint=_there_are(bare.partition(".")[0])
             )
         found |= named
     return sorted(found)
@@ -126,9 +125,17 @@ def _matches(kind: str, pattern: str) -> bool:
     return kind.startswith(pattern[:-1]) if pattern.endswith(".*") else kind == pattern
 
 
-def _nearest(word: str) -> str:
-    thing = word.partition(".")[0]
-    return next((kind.value for kind in FactKind if kind.value.startswith(f"{thing}.")), "campaign.halted")
+def _there_are(family: str) -> str:
+    """Say which types there are that begin as the one that is not there, or what all of them begin with."""
+    near = [kind.value for kind in FactKind if kind.value.startswith(f"{family}.")]
+    if near:
+        return f"there are {', '.join(near)}, and {family}.* for all of them"
+    return f"for example campaign.halted, or campaign.*; types begin with {', '.join(families())}"
+
+
+def families() -> tuple[str, ...]:
+    """Return what types begin with, before the first dot, in the loop's order."""
+    return tuple(dict.fromkeys(kind.value.partition(".")[0] for kind in FactKind))
 
 
 def types() -> Iterable[tuple[str, FactKind]]:

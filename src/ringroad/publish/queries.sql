@@ -147,14 +147,18 @@ SELECT count(*) FROM ecu
 
 -- name: export_results
 -- Every vehicle of the current plan, and every action of the campaign, also those of an earlier plan.
-SELECT coalesce(t.vin, a.vin) AS vin, t.verdict, t.reason, coalesce(a.wave, t.wave) AS wave, a.action_id, a.kind,
-       a.state, a.state_detail, a.release_id, a.previous_release_id, a.offered_at, a.began_at, a.last_report_at,
-       a.finished_at, a.claimed_at
+-- An action without a release of its own is about the campaign's.
+SELECT coalesce(t.vin, a.vin) AS vin, v.variant, v.region, t.verdict, t.reason, coalesce(a.wave, t.wave) AS wave, a.action_id,
+       a.kind, a.state, a.state_detail, r.id AS release_id, r.version AS release_version, a.previous_release_id, a.offered_at,
+       a.deadline_at, a.began_at, a.last_report_at, a.finished_at, a.claimed_at
   FROM (SELECT vin, verdict, reason, wave FROM campaign_target
          WHERE plan_id = (SELECT plan_id FROM campaign WHERE id = :campaign_id)) t
-  FULL JOIN (SELECT vin, wave, action_id, kind, state, state_detail, release_id, previous_release_id, offered_at,
-                    began_at, last_report_at, finished_at, claimed_at
+  FULL JOIN (SELECT vin, wave, action_id, kind, state, state_detail, previous_release_id, offered_at, deadline_at,
+                    began_at, last_report_at, finished_at, claimed_at,
+                    coalesce(release_id, (SELECT release_id FROM campaign WHERE id = :campaign_id)) AS release_id
                FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin
+  LEFT JOIN vehicle v ON v.vin = coalesce(t.vin, a.vin)
+  LEFT JOIN release r ON r.id = a.release_id
  WHERE :after_text::text IS NULL OR coalesce(t.vin, a.vin) > :after_text
     OR (coalesce(t.vin, a.vin) = :after_text AND a.action_id > :after_number::bigint)
  ORDER BY 1, a.action_id;
@@ -168,16 +172,49 @@ SELECT count(*)
     OR (coalesce(t.vin, a.vin) = :after_text AND a.action_id > :after_number::bigint);
 
 -- name: export_decisions
-SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
- WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number) ORDER BY id;
+-- What it saw of its wave, and of all waves released so far; the oldest decisions saw one wave alone.
+SELECT d.id, d.wave, d.decision, d.reason, d.decided_at, w.*, s.vehicles_targeted AS released_targeted,
+       s.vehicles_installed AS released_installed, s.vehicles_downloaded AS released_downloaded,
+       s.vehicles_failed AS released_failed, s.vehicles_rolled_back AS released_rolled_back,
+       s.vehicles_lost AS released_lost, s.vehicles_silent AS released_silent, s.vehicles_cancelled AS released_cancelled,
+       (d.facts #>> '{evidence,id}')::bigint AS reading_id, nullif(d.facts #>> '{evidence,refused}', '') AS refused,
+       p.*, (d.policy #>> '{sequential,alpha_ppm}')::bigint AS alpha_ppm, d.facts, d.policy
+  FROM gate_decision d
+ CROSS JOIN LATERAL jsonb_to_record(coalesce(d.facts -> 'wave', d.facts)) AS w(
+       vehicles_targeted bigint, vehicles_installed bigint, vehicles_downloaded bigint, vehicles_failed bigint,
+       vehicles_rolled_back bigint, vehicles_lost bigint, vehicles_silent bigint, vehicles_cancelled bigint,
+       newest_report_at timestamptz)
+ CROSS JOIN LATERAL jsonb_to_record(coalesce(d.facts -> 'released', '{}')) AS s(
+       vehicles_targeted bigint, vehicles_installed bigint, vehicles_downloaded bigint, vehicles_failed bigint,
+       vehicles_rolled_back bigint, vehicles_lost bigint, vehicles_silent bigint, vehicles_cancelled bigint)
+ CROSS JOIN LATERAL jsonb_to_record(d.policy) AS p(
+       failed_permille_max bigint, reports_min bigint, soak_s bigint, silence_s_max bigint, silent_permille_max bigint)
+ WHERE d.campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR d.id > :after_number) ORDER BY d.id;
 
 -- name: count_export_decisions$
 SELECT count(*) FROM gate_decision
  WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number);
 
 -- name: export_evidence
-SELECT id, metric, tick, stratum, counts, recorded_at FROM gate_tick
- WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number) ORDER BY id;
+-- What a row of counts adds, in plain columns; `ship/ticks.py` says what the counts mean.
+SELECT t.id, t.metric, t.stratum, to_timestamp(t.tick * s.tick_s) AS tick_began_at, s.tick_s,
+       CASE WHEN NOT k.measured THEN (t.counts ->> 0)::bigint END AS updated_events,
+       CASE WHEN NOT k.measured THEN (t.counts ->> 1)::bigint END AS control_events,
+       CASE WHEN k.timed THEN (t.counts ->> 4)::float8 / 3600000000 END AS updated_hours,
+       CASE WHEN k.timed THEN (t.counts ->> 5)::float8 / 3600000000 END AS control_hours,
+       CASE WHEN k.tried THEN (t.counts ->> 4)::bigint END AS updated_trials,
+       CASE WHEN k.tried THEN (t.counts ->> 5)::bigint END AS control_trials,
+       CASE WHEN k.measured THEN (t.counts ->> 0)::bigint END AS updated_measured,
+       CASE WHEN k.measured THEN (t.counts ->> 3)::bigint END AS control_measured,
+       CASE WHEN k.measured THEN (t.counts ->> 1)::float8 / nullif((t.counts ->> 0)::float8, 0) / 1000000 END AS updated_mean,
+       CASE WHEN k.measured THEN (t.counts ->> 4)::float8 / nullif((t.counts ->> 3)::float8, 0) / 1000000 END AS control_mean,
+       t.recorded_at, t.tick, t.counts
+  FROM gate_tick t
+ CROSS JOIN LATERAL (SELECT t.metric IN ('boot_time', 'energy') AS measured, t.metric = 'silence' AS tried,
+                            t.metric IN ('fault', 'boot_loop') AS timed) k
+  LEFT JOIN (SELECT p.campaign_id, (p.document #>> '{request,gate,sequential,tick_s}')::bigint AS tick_s
+               FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id) s ON s.campaign_id = t.campaign_id
+ WHERE t.campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR t.id > :after_number) ORDER BY t.id;
 
 -- name: count_export_evidence$
 SELECT count(*) FROM gate_tick

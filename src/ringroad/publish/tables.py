@@ -1,7 +1,8 @@
 """What can be exported, and how rows become CSV, JSON Lines or Parquet. Pure: rows in, bytes out, a batch at a time.
 
 Memory is that of one batch, whatever the number of rows.
-Text that a spreadsheet would run as a formula is defused in CSV, and only there.
+CSV is for a spreadsheet: no cell is JSON, and text that would run as a formula is defused. JSON Lines and Parquet are
+whole: they have the documents as well that columns spell out.
 
 Source: OWASP, "CSV Injection"; RFC 4180.
 """
@@ -57,6 +58,7 @@ class Kind(StrEnum):
 
     TEXT = "text"
     INTEGER = "integer"
+    NUMBER = "number"
     FLAG = "flag"
     TIME = "time"
     JSON = "json"
@@ -72,6 +74,7 @@ class Table:
         query: in queries.sql, with a twin ``count_<query>``.
         of_campaign: whether it is about one campaign.
         key: columns that its rows are in the order of; those of the last row say where to go on.
+        spelled_out: columns whose content other columns say in plain; CSV has those alone.
     """
 
     name: str
@@ -79,12 +82,23 @@ class Table:
     query: str
     of_campaign: bool
     key: tuple[str, ...]
+    spelled_out: frozenset[str] = frozenset()
+
+    @property
+    def csv_columns(self) -> Mapping[str, Kind]:
+        """Name to kind of the columns of CSV, in order."""
+        return {name: kind for name, kind in self.columns.items() if name not in self.spelled_out}
 
 
-def _table(name: str, query: str, *, of_campaign: bool, key: str, columns: str) -> Table:
+def _table(
+    name: str, query: str, *, of_campaign: bool, key: str, columns: str, spelled_out: str = ""
+) -> Table:
     pairs = (word.partition(":") for word in columns.split())
     kinds = {column: Kind(kind) if kind else Kind.TEXT for column, _, kind in pairs}
-    return Table(name=name, columns=kinds, query=query, of_campaign=of_campaign, key=tuple(key.split()))
+    return Table(
+        name=name, columns=kinds, query=query, of_campaign=of_campaign, key=tuple(key.split()),
+        spelled_out=frozenset(spelled_out.split()),
+    )  # fmt: skip
 
 
 TABLES: Final[Mapping[str, Table]] = {
@@ -111,23 +125,34 @@ TABLES: Final[Mapping[str, Table]] = {
             "export_results",
             of_campaign=True,
             key="vin action_id",
-            columns="vin verdict reason wave:integer action_id:integer kind state state_detail release_id"
-            " previous_release_id offered_at:time began_at:time last_report_at:time finished_at:time"
-            " claimed_at:time",
+            columns="vin variant region verdict reason wave:integer action_id:integer kind state state_detail release_id"
+            " release_version previous_release_id offered_at:time deadline_at:time began_at:time last_report_at:time"
+            " finished_at:time claimed_at:time",
         ),
         _table(
             "decisions",
             "export_decisions",
             of_campaign=True,
             key="id",
-            columns="id:integer wave:integer decision reason facts:json policy:json decided_at:time",
+            columns="id:integer wave:integer decision reason decided_at:time"
+            " vehicles_targeted:integer vehicles_installed:integer vehicles_downloaded:integer vehicles_failed:integer"
+            " vehicles_rolled_back:integer vehicles_lost:integer vehicles_silent:integer vehicles_cancelled:integer"
+            " newest_report_at:time released_targeted:integer released_installed:integer released_downloaded:integer"
+            " released_failed:integer released_rolled_back:integer released_lost:integer released_silent:integer"
+            " released_cancelled:integer reading_id:integer refused failed_permille_max:integer reports_min:integer"
+            " soak_s:integer silence_s_max:integer silent_permille_max:integer alpha_ppm:integer facts:json policy:json",
+            spelled_out="facts policy",
         ),
         _table(
             "evidence",
             "export_evidence",
             of_campaign=True,
             key="id",
-            columns="id:integer metric tick:integer stratum counts:json recorded_at:time",
+            columns="id:integer metric stratum tick_began_at:time tick_s:integer updated_events:integer"
+            " control_events:integer updated_hours:number control_hours:number updated_trials:integer"
+            " control_trials:integer updated_measured:integer control_measured:integer updated_mean:number"
+            " control_mean:number recorded_at:time tick:integer counts:json",
+            spelled_out="tick counts",
         ),
         _table(
             "facts",
@@ -204,10 +229,11 @@ def encode(
 def _csv(table: Table, batches: Iterable[Sequence[Mapping[str, Any]]], *, headed: bool) -> Iterator[bytes]:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
+    columns = table.csv_columns
     if headed:
-        writer.writerow(table.columns)
+        writer.writerow(columns)
     for batch in batches:
-        writer.writerows([cell(kind, row[name]) for name, kind in table.columns.items()] for row in batch)
+        writer.writerows([cell(kind, row[name]) for name, kind in columns.items()] for row in batch)
         yield out.getvalue().encode()
         out.seek(0)
         out.truncate()
@@ -215,7 +241,10 @@ def _csv(table: Table, batches: Iterable[Sequence[Mapping[str, Any]]], *, headed
 
 
 def cell(kind: Kind, value: Any) -> str:
-    """Return a value for CSV; text that begins like a formula gets an apostrophe before it."""
+    """Return a value for CSV: a list as ``a, b``, a document as ``name=value; name.of.name=value``.
+
+    Text that begins like a formula gets an apostrophe before it.
+    """
     if value is None:
         return ""
     match kind:
@@ -223,11 +252,29 @@ def cell(kind: Kind, value: Any) -> str:
             return _time(value)
         case Kind.FLAG:
             return "true" if value else "false"
-        case Kind.INTEGER:
+        case Kind.INTEGER | Kind.NUMBER:
             return str(value)
         case Kind.JSON | Kind.TEXT:
-            text = _json(value) if kind is Kind.JSON else str(value)
+            text = "; ".join(_members("", value)) if kind is Kind.JSON else str(value)
             return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _members(path: str, value: Any) -> Iterator[str]:
+    """Yield what stands in a list or document, each with the names that lead to it."""
+    match value:
+        case Mapping():
+            for name, each in sorted(value.items()):
+                yield from _members(f"{path}.{name}" if path else name, each)
+        case list() if any(isinstance(each, Mapping | list) for each in value):
+            for number, each in enumerate(value, 1):
+                yield from _members(f"{path}.{number}" if path else str(number), each)
+        case _:
+            text = ", ".join(map(_word, value)) if isinstance(value, list) else _word(value)
+            yield f"{path}={text}" if path else text
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else _json(value)
 
 
 def _jsonl(table: Table, batches: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[bytes]:
@@ -244,6 +291,7 @@ def _parquet(table: Table, batches: Iterable[Sequence[Mapping[str, Any]]]) -> It
     types = {
         Kind.TEXT: pa.string(),
         Kind.INTEGER: pa.int64(),
+        Kind.NUMBER: pa.float64(),
         Kind.FLAG: pa.bool_(),
         Kind.TIME: pa.timestamp("us", tz="UTC"),
         Kind.JSON: pa.string(),

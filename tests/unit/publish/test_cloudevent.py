@@ -89,6 +89,21 @@ def test_a_filter_that_names_nothing_is_refused(patterns: list[str]) -> None:
         kinds_of(patterns)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("gate.decided", "there are gate.chose, and gate.* for all of them"),
+        ("ringroad.lot.gone", "there are lot.contained, lot.released, and lot.* for all of them"),
+        ("nonsense.*", "types begin with signal, demand, finding, "),
+        ("halted", "for example campaign.halted, or campaign.*"),
+    ],
+)
+def test_a_type_that_is_not_there_is_refused_with_those_that_are(pattern: str, hint: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        kinds_of([pattern])
+    assert hint in str(refused.value.hint)
+
+
 def test_every_kind_of_fact_has_a_type_of_its_own() -> None:
     assert {kind for _, kind in types()} == set(FactKind)
     assert len({name for name, _ in types()}) == len(FactKind)

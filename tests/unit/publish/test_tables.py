@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,10 +38,37 @@ def test_csv_is_read_back_with_formulas_defused() -> None:
     read = list(csv.reader(io.StringIO(written(Format.CSV, ROWS[:1], ROWS[1:]).decode(), newline="")))
     assert read == [
         ["vin", "wave", "on", "at", "tags"],
-        ["W1", "-1", "true", "2026-11-25T08:00:00.250000Z", '["a","b,c"]'],
+        ["W1", "-1", "true", "2026-11-25T08:00:00.250000Z", "a, b,c"],
         ['quote " and\nline', str(2**40), "false", "", ""],
-        ["'=1+1", "", "", "2026-11-25T08:00:00.250000Z", '{"x":"ä"}'],
+        ["'=1+1", "", "", "2026-11-25T08:00:00.250000Z", "x=ä"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (["cab", "night"], "cab, night"),
+        ({"wave": 2, "reason": "harm_seen", "on": True, "by": None}, "by=; on=true; reason=harm_seen; wave=2"),
+        ({"gate": {"soak_s": 600, "metrics": [{"name": "fault"}, {"name": "silence"}]}}, "gate.metrics.1.name=fault; gate.metrics.2.name=silence; gate.soak_s=600"),
+        ({"vins": ["W1", "W2"]}, "vins=W1, W2"),
+        ({}, ""),
+        ([], ""),
+        (["=1+1"], "'=1+1"),
+    ],
+)  # fmt: skip
+def test_no_cell_of_csv_is_json(value: object, text: str) -> None:
+    assert cell(Kind.JSON, value) == text
+
+
+def test_csv_leaves_out_what_its_other_columns_spell_out_and_the_other_forms_do_not() -> None:
+    table = replace(TABLE, spelled_out=frozenset({"tags"}))
+    assert b"".join(encode(table, Format.CSV, [ROWS[:1]])).splitlines() == [
+        b"vin,wave,on,at",
+        b"W1,-1,true,2026-11-25T08:00:00.250000Z",
+    ]
+    assert b"".join(encode(table, Format.JSONL, [ROWS[:1]])) == written(Format.JSONL, ROWS[:1])
+    assert b"".join(encode(table, Format.PARQUET, [ROWS[:1]])) == written(Format.PARQUET, ROWS[:1])
+    assert all(each.spelled_out < each.columns.keys() - set(each.key) for each in TABLES.values())
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@sum", "\t=1", "\r=1", "\n=1", "\uff1d1"])
