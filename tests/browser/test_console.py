@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from ringroad.build.store_packages import get_programme, import_programme
 from ringroad.build.store_what_if import answer_what_if, open_questions
@@ -247,13 +247,7 @@ def test_what_was_qualified_elsewhere_is_looked_at_and_imported_by_whoever_is_kn
 def test_a_campaign_is_planned_with_fields_that_stand_there_again(
     page: Page, world: World, pg_url: str
 ) -> None:
-    draft = SystemIds().new("campaign")
-    with connect(pg_url) as conn, transaction(conn):
-        conn.execute(
-            "INSERT INTO campaign (id, name, release_id, state, created_by, created_at)"
-            " VALUES (%s, 'Winter', %s, 'draft', 'olga', %s)",
-            [draft, world.good, SystemClock().now()],
-        )
+    draft = make_draft(pg_url, world)
     sign_in(page, "olga")
     page.goto(f"/campaigns/{draft}")
     page.get_by_label("Waves; what they leave").fill("3, 20 %")
@@ -287,6 +281,117 @@ def test_a_campaign_is_planned_with_fields_that_stand_there_again(
         page.get_by_role("button", name="Plan", exact=True).click()
     asked = told.value.json()["document"]["request"]
     assert (asked["gate"]["sequential"], asked["control"], asked["window"]) == (None, None, None)
+
+
+def test_the_advanced_fields_of_a_plan_name_themselves_when_refused_and_stand_in_the_next_plan(
+    page: Page, world: World, pg_url: str
+) -> None:
+    draft = make_draft(pg_url, world)
+    sign_in(page, "olga")
+    page.goto(f"/campaigns/{draft}")
+    form = page.locator("form[action$='/plan']")
+    alert = form.get_by_role("alert")
+    form.get_by_label("Control group, held back").fill("20%")
+    form.get_by_label("Attempts where nothing was touched").fill("3")
+    form.get_by_text("Advanced", exact=True).click()
+    every = form.get_by_label("Compared every, minutes")
+    expect(every).to_have_value("15")
+    every.fill("5000")
+    form.get_by_text("Advanced", exact=True).click()  # an error opens it again
+    form.get_by_role("button", name="Plan", exact=True).click()
+    expect(alert).to_contain_text("Compared every, minutes: gate.sequential.tick_s: Expected `int` <= 86400")
+    expect(every).to_be_focused()
+    expect(every).to_have_attribute("aria-invalid", "true")
+    every.fill("")
+    form.get_by_role("button", name="Plan", exact=True).click()
+    expect(alert).to_contain_text("Compared every, minutes: “” is no number of minutes")
+    every.fill("-1")
+    form.get_by_text("Advanced", exact=True).click()
+    form.get_by_role("button", name="Plan", exact=True).click()
+    expect(every).to_be_focused()  # the browser complains, and the fold is open for it
+    every.fill("20")
+    for label, value in (
+        ("Read after", "30"), ("Still seen across a gap of", "45"), ("Silent after", "6"), ("Second attempt within", "20"),
+        ("Any attempt within", "12"),
+    ):  # fmt: skip
+        form.get_by_label(label).fill(value)
+    form.get_by_role("group", name="The driver is asked before").get_by_label("download").uncheck()
+    for box in form.get_by_role("group", name="Tried again after").get_by_role("checkbox").all():
+        box.uncheck()
+    form.get_by_role("button", name="Plan", exact=True).click()
+    expect(alert).to_contain_text("Tried again after: choose at least one")
+    form.get_by_label("no network").check()
+    with page.expect_response(lambda answer: answer.url.endswith("/plan")) as told:
+        form.get_by_role("button", name="Plan", exact=True).click()
+    asked = told.value.json()["document"]["request"]
+    compared = asked["gate"]["sequential"]
+    names = ("tick_s", "late_s", "gap_s", "quiet_s")
+    assert [compared[name] for name in names] == [1_200, 1_800, 2_700, 21_600]
+    assert (asked["retry"]["first_s"], asked["retry"]["last_s"]) == (1_200, 43_200)
+    assert (asked["retry"]["reasons"], asked["consent_phases"]) == (["network"], ["install"])
+    page.reload()
+    form.get_by_text("Advanced", exact=True).click()
+    expect(every).to_have_value("20")
+    every.fill("10")
+    with page.expect_response(lambda answer: answer.url.endswith("/plan")) as told:
+        form.get_by_role("button", name="Plan", exact=True).click()
+    kept = told.value.json()["document"]["request"]
+    compared["tick_s"] = 600
+    assert kept == asked
+    page.get_by_text("What generation 2 changes").click()
+    row = page.get_by_role("row").filter(has_text="compared every")
+    expect(row.locator("del")).to_have_text("20 min")
+    expect(row.locator("ins")).to_have_text("10 min")
+
+
+def test_whoever_approves_a_plan_reads_all_that_they_sign_for(page: Page, world: World, pg_url: str) -> None:
+    draft = make_draft(pg_url, world)
+    sign_in(page, "olga")
+    page.goto(f"/campaigns/{draft}")
+    form = page.locator("form[action$='/plan']")
+    form.get_by_label("Hours a vehicle has after the offer").fill("90")
+    form.get_by_label("May begin, by its own clock").fill("mon-fri 22:00-05:00")
+    form.get_by_label("Never").fill("sun 00:00-24:00")
+    form.get_by_label("Priority where campaigns share").fill("4")
+    form.get_by_label("How it is told").select_option("soft")
+    form.get_by_label("Ask each driver first").select_option("true")
+    with page.expect_response(lambda answer: answer.url.endswith("/plan")):
+        form.get_by_role("button", name="Plan", exact=True).click()
+    page.context.clear_cookies()
+    sign_in(page, "admin")
+    page.goto(f"/campaigns/{draft}")
+    asked: list[str] = []
+
+    def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.dismiss()
+
+    page.once("dialog", refuse)
+    for box in page.locator("input[name=acknowledged]").all():
+        box.check()
+    page.get_by_role("button", name="Approve plan").click()
+    (text,) = asked
+    for line in (
+        "Deadline: 3 d 18 h after its offer", "May begin: mon-fri 22:00-05:00, by the vehicle's clock", "Quiet hours: sun 00:00-24:00",
+        "Served: with priority 4", "Urgency: soft", "Consent: each driver is asked first", "download, install", "Takes in: ",
+        "waves", "Control group: none", "Gate: failed at most: 2 %; decides after: 1 outcome", "After a halt: vehicles that have it stay on it",
+    ):  # fmt: skip
+        assert line in text
+    expect(page.locator(".head .state")).to_have_text("planned")
+    shown = page.locator("section").filter(has=page.get_by_role("heading", name="Plan", exact=True))
+    for name in ("deadline", "quiet hours", "late joiners", "served", "urgency", "consent", "attempts", "after a halt"):  # fmt: skip
+        expect(shown.locator("dt").get_by_text(name, exact=True)).to_be_visible()
+
+
+def make_draft(pg_url: str, world: World) -> str:
+    draft = SystemIds().new("campaign")
+    with connect(pg_url) as conn, transaction(conn):
+        conn.execute(
+            "INSERT INTO campaign (id, name, release_id, state, created_by, created_at)"
+            " VALUES (%s, 'Winter', %s, 'draft', 'olga', %s)",
+            [draft, world.good, SystemClock().now()],
+        )
+    return draft
 
 
 def test_aborting_asks_first(page: Page, world: World) -> None:

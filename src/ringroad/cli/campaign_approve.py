@@ -47,7 +47,9 @@ def approve(shell: Shell, client: Client, *, campaign: str, accepted: tuple[str,
         )
     found = current["findings"] or []
     click.echo(f"plan generation {current['generation']}, made by {current['made_by']}", err=True)
-    click.echo("\n\n".join(filter(None, (plan_text(current["document"]), problems(found)))), err=True)
+    click.echo(
+        "\n\n".join(filter(None, (plan_text(current["document"], whole=True), problems(found)))), err=True
+    )
     codes = accept_warnings(found, accepted, asking=not yes and asks())
     recall = bool(current["document"]["request"].get("recall"))
     before = f"{row['name']} as an EMERGENCY RECALL, before all other campaigns"

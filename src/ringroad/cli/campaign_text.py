@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Final
 
 from ringroad.adapt.recovery import standing
 from ringroad.adapt.verdict import measure_text
 from ringroad.cli.campaign_guard import guard_policy
-from ringroad.cli.tables import CELL_CHARS_MAX, details, exactly, size, span, table, tail, when
-from ringroad.http.console.conduct import conduct_lines
+from ringroad.cli.tables import CELL_CHARS_MAX, details, exactly, size, table, tail, when
+from ringroad.http.console.conduct import approval_lines, conduct_lines
 from ringroad.http.console.decided import counted, decision_lines
+from ringroad.http.console.guard import gate_lines
+from ringroad.kernel.hours import length_words
 from ringroad.ship.reason_words import FOR_GOOD, reason_words
 
 Row = Mapping[str, Any]
@@ -56,8 +57,8 @@ def campaign_head(row: Row, plan: Row | None, recovery: Row | None = None) -> st
             ("vehicles", _outcomes(row) if row["vehicles"] else ""),
             ("returns", _returns(row)),
             ("verdict", recovery_text(recovery) if recovery else ""),
-            ("query", document.get("request", {}).get("query")),
             ("plan", planned),
+            *(approval_lines(document, gate_lines(document)) if document.get("request") else ()),
             ("lap", row["lap_id"]),
             ("created", exactly(row["created_at"]) + (f" by {row['created_by']}" if row["created_by"] else "")),
             ("finished", exactly(row["finished_at"]) if row["finished_at"] else ""),
@@ -149,8 +150,13 @@ def _outcomes(row: Row) -> str:
     return f"{row['vehicles']}: {installed_text(row)}, {stored}{ended}"
 
 
-def plan_text(document: Row) -> str:
-    """Return whom a plan takes in, whom it leaves out, and its gate; patient with documents of older versions."""
+def plan_text(document: Row, *, whole: bool = False) -> str:
+    """Return whom a plan takes in, whom it leaves out, and its gate; patient with documents of older versions.
+
+    Args:
+        document: of the plan.
+        whole: with all that whoever approves it signs for, also what is left at its default.
+    """
     counts, request = document.get("counts", {}), document["request"]
     estimate_s = document.get("install_s_estimate")
     head = details(
@@ -168,15 +174,26 @@ def plan_text(document: Row) -> str:
                 if not request.get("ramp")
                 else "",
             ),
-            *guard_policy(request),
-            ("gate", _policy(request["gate"])),
-            *conduct_lines(document),
-            ("deadline", _span(request["vehicle_deadline_s"]) if "vehicle_deadline_s" in request else ""),
-            ("install", f"about {_span(estimate_s)} per vehicle" if estimate_s else ""),
+            *(_signed(document) if whole else _asked(document)),
+            ("install", f"about {length_words(estimate_s)} per vehicle" if estimate_s else ""),
         )
     )
     reasons = _reasons(document.get("not_selected", {}))
     return f"{head}\n\n{reasons}" if reasons else head
+
+
+def _asked(document: Row) -> list[tuple[str, str]]:
+    request = document["request"]
+    return [
+        *guard_policy(request),
+        ("gate", _policy(request["gate"])),
+        *conduct_lines(document),
+        ("deadline", length_words(request["vehicle_deadline_s"]) if "vehicle_deadline_s" in request else ""),
+    ]
+
+
+def _signed(document: Row) -> list[tuple[str, str]]:
+    return [*gate_lines(document), *conduct_lines(document, whole=True)]
 
 
 def plan_verdict(made: Row, *, stopped: bool, name: str, short: str) -> str:
@@ -250,7 +267,9 @@ def resolutions_text(rows: Sequence[Row]) -> str:
         words = [
             ", then ".join(row["steps"])
             + (
-                f", {size(row['install_bytes'])}, about {_span(row['install_s'])}" if row["install_s"] else ""
+                f", {size(row['install_bytes'])}, about {length_words(row['install_s'])}"
+                if row["install_s"]
+                else ""
             ),
             row["sentence"],
         ]
@@ -303,7 +322,7 @@ def why_text(row: Row, *, vin: str, waits: str = "") -> str:
             ("wave", row["wave"] or ""),
             ("steps", ", then ".join(row["steps"])),
             ("bytes", size(row["install_bytes"]) if row["install_s"] else ""),
-            ("takes", f"about {_span(row['install_s'])}" if row["install_s"] else ""),
+            ("takes", f"about {length_words(row['install_s'])}" if row["install_s"] else ""),
         )
     )
 
@@ -374,10 +393,10 @@ def gate_text(rows: Sequence[Row], *, last: bool = False) -> str:
 def _policy(gate: Row) -> str:
     if gate.get("sequential"):
         return f"at least {gate['reports_min']} reports" + (
-            f", soak {_span(gate['soak_s'])}" if gate["soak_s"] else ""
+            f", soak {length_words(gate['soak_s'])}" if gate["soak_s"] else ""
         )
     failed = f"{gate['failed_permille_max'] / 10:g} %"
-    soak = f", soak {_span(gate['soak_s'])}" if gate["soak_s"] else ""
+    soak = f", soak {length_words(gate['soak_s'])}" if gate["soak_s"] else ""
     return f"at most {failed} failed of at least {gate['reports_min']} reports{soak}"
 
 
@@ -404,7 +423,3 @@ def _bar(states: Mapping[str, int]) -> str:
     bad = "".join(mark * -(-parts[mark] // total) for mark in "x?")  # of whom there is one, it is seen
     good = "".join(mark * (parts[mark] // total) for mark in "#<")[: max(0, BAR_CHARS - len(bad))]
     return f"[{(good + bad)[:BAR_CHARS]:.<{BAR_CHARS}}]"
-
-
-def _span(seconds: int) -> str:
-    return span(timedelta(seconds=seconds)).replace(" 0 min", "").replace(" 0 s", "").replace(" 0 h", "")

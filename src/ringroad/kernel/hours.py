@@ -281,3 +281,16 @@ def _clock_changes(zone: tzinfo, at: datetime) -> Iterator[datetime]:
 @lru_cache(maxsize=1)
 def _zone_names() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones())
+
+
+def length_words(seconds: int) -> str:
+    """Return a length of time in words, in at most two units, rounded up: ``7 d``, ``1 h 30 min``, ``10 min``, ``5 s``."""
+    if seconds < 3_600:
+        units = (seconds // 60, "min"), (seconds % 60, "s")
+    elif seconds < 48 * 3_600:
+        minutes = -(-seconds // 60)
+        units = (minutes // 60, "h"), (minutes % 60, "min")
+    else:
+        hours = -(-seconds // 3_600)
+        units = (hours // 24, "d"), (hours % 24, "h")
+    return " ".join(f"{count} {unit}" for count, unit in units if count) or "0 s"

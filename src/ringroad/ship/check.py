@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from ringroad.kernel.hours import OwnHours, longest_s, longest_wait_s
+from ringroad.kernel.hours import OwnHours, length_words, longest_s, longest_wait_s
 from ringroad.ship.claims import check_success
 from ringroad.ship.control import check_control
 from ringroad.ship.goes_back import check_goes_back, check_rollback
@@ -362,7 +362,7 @@ def _check_time(plan: Plan) -> list[PlanFinding]:
         findings.append(
             _block(
                 "window_too_short",
-                f"the window of {longest} s is shorter than the estimated installation of {estimate} s",
+                f"the window of {length_words(longest)} is shorter than the estimated installation of {length_words(estimate)}",
             )
         )
     elif window is not None and request.vehicle_deadline_s < (
@@ -371,8 +371,8 @@ def _check_time(plan: Plan) -> list[PlanFinding]:
         findings.append(
             _block(
                 "deadline_before_window",
-                f"vehicles have {request.vehicle_deadline_s} s, until the end of an installation in the window it may"
-                f" take {needed} s",
+                f"vehicles have {length_words(request.vehicle_deadline_s)}, until the end of an installation in the window it"
+                f" may take {length_words(needed)}",
                 hint="the deadline runs from the offer, whether the window is open or not",
             )
         )
@@ -380,7 +380,8 @@ def _check_time(plan: Plan) -> list[PlanFinding]:
         findings.append(
             _warn(
                 "deadline_short",
-                f"vehicles have {request.vehicle_deadline_s} s, the installation is estimated at {estimate} s",
+                f"vehicles have {length_words(request.vehicle_deadline_s)}, the installation is estimated at"
+                f" {length_words(estimate)}",
             )
         )
     return findings

@@ -26,7 +26,7 @@ _WORDS: Final[Mapping[str, str]] = MappingProxyType({
     "attempts_max": "attempts", "first_s": "after", "last_s": "after at most", "reasons": "when it fails by",
     "stratify_by": "dealt evenly by", "rollback_installed": "return after a halt", "seed": "seed of the lot",
     "consent": "asks the driver", "consent_phases": "asks before", "wave_vehicles": "vehicles of each wave",
-    "install_s_estimate": "time to install",
+    "install_s_estimate": "time to install", "counts": "vehicles",
 })  # fmt: skip
 _CODES: Final = frozenset({"urgency", "late_joiners", "reasons"})  # fields whose values are names of ours
 _UNIT: Final = re.compile(r"_(s|permille|ppm|milli)(?=_|$)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from ringroad.kernel.hours import OwnHours, longest_wait_s
+from ringroad.kernel.hours import OwnHours, length_words, longest_wait_s
 from ringroad.ship.model import PlanFinding, Severity
 from ringroad.ship.plan import Plan
 
@@ -43,7 +43,7 @@ def check_own_hours(plan: Plan, own: Mapping[OwnHours, int]) -> list[PlanFinding
                 severity=Severity.WARNING,
                 code="own_hours_no_time",
                 message=f"the hours that their fleets set leave {sum(each for each, _ in shut)} vehicles no time for an"
-                f" installation of {install_s} s within their deadline, for example {_words(shut)}: they would count as"
+                f" installation of {length_words(install_s)} within their deadline, for example {_words(shut)}: they would count as"
                 " silent",
                 hint="give more time, leave them out, or ask their fleets for other hours: ringroad fleet hours --all",
             )

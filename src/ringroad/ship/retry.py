@@ -28,6 +28,10 @@ WAIT_S_MAX = 30 * 86_400  # seconds; whoever failed a month ago is better taken 
 
 RetryReason = Literal["network", "ecu", "storage", "restarts", "not_begun"]
 REASONS: tuple[RetryReason, ...] = get_args(RetryReason)
+RETRY_WORDS: Mapping[str, str] = {
+    "network": "no network", "ecu": "an ECU that does not answer", "storage": "a full store",
+    "restarts": "too many restarts", "not_begun": "nothing begun, over DDI",
+}  # fmt: skip
 # What a native vehicle names when it ends an update with nothing installed: vehicle/execute.py, vehicle/agents/base.py.
 # Everything else that it names (a digest that differs, a signature, hardware) fails again in the same way.
 REASON_OF: Mapping[str, RetryReason] = {

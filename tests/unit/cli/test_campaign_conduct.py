@@ -82,8 +82,32 @@ def test_attempts_are_asked_for_and_told() -> None:
     assert told == [
         (
             "attempts",
-            "3, after 10 min 0 s, doubling up to 24 h 0 min: network, ecu, storage, restarts, not_begun",
+            "3, after 10 min, doubling up to 24 h: no network, an ECU that does not answer, a full store, too many restarts, nothing begun, over DDI",
         )
+    ]
+
+
+def test_whoever_approves_reads_what_a_plan_leaves_at_its_defaults_too() -> None:
+    lines = conduct_lines({"request": msgspec.to_builtins(PlanRequest(query="all"))}, whole=True)
+    assert lines == [
+        ("may begin", "at any time"),
+        ("quiet hours", "none"),
+        ("late joiners", "stay out"),
+        ("served", "with priority 0, after campaigns with a higher one"),
+        ("urgency", "forced: installed without delay"),
+        ("consent", "no driver is asked"),
+        ("attempts", "1; a vehicle that failed is not tried again"),
+        ("deadline", "7 d after its offer; without an outcome by then a vehicle is silent"),
+        ("after a halt", "vehicles that have it stay on it until they are ordered back"),
+    ]
+    assert conduct_lines({"query": "all"}, whole=True) == []  # a plan of an older version
+
+
+def test_hours_and_quiet_hours_are_told_apart_to_whoever_approves() -> None:
+    window = {"hours": ["22:00-05:00"], "quiet": ["sun 00:00-24:00"], "time_zone": "Europe/Oslo"}
+    assert conduct_lines({"request": {"window": window}}, whole=True) == [
+        ("may begin", "22:00-05:00, by the vehicle's clock; Europe/Oslo where that is not known"),
+        ("quiet hours", "sun 00:00-24:00"),
     ]
 
 

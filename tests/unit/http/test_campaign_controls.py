@@ -6,12 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import ringroad.http
 from ringroad.http.auth import Account, Role
 from ringroad.http.console.ship import campaign_controls, figures, planned_waves
 from ringroad.http.views import CampaignView, PlanView
+from ringroad.kernel.hours import Window
+from ringroad.ship.gate import GatePolicy
+from ringroad.ship.plan import PlanRequest
 
 NOW = datetime(2026, 11, 26, 15, 0, tzinfo=UTC)
 ADMIN = Account(name="ann", role=Role.ADMIN, via="session")
@@ -47,8 +51,35 @@ def test_an_approval_asks_with_the_generation_the_query_the_vehicles_the_waves_a
     assert offered("planned", plan())["approve"].splitlines() == [
         "Approve generation 2 of the plan?",
         "Query: variant = cargo",
-        "8 vehicles, waves 2 + 6",
+        "Takes in: 8 vehicles, waves 2 + 6",
         "Control group: 3 vehicles are held back",
+    ]
+
+
+def test_an_approval_asks_with_everything_that_is_signed_for() -> None:
+    request = PlanRequest(
+        query="all",
+        gate=GatePolicy(failed_permille_max=15),
+        window=Window(hours=("22:00-05:00",), quiet=("sun 00:00-24:00",), time_zone="Europe/Oslo"),
+        priority=4,
+        urgency="soft",
+        consent=True,
+        consent_phases=("activate",),
+        rollback_installed=True,
+    )
+    rest = "evidence is no older than: 24 h; without an outcome at most: 50 %"
+    asked = offered("planned", plan({**DOCUMENT, "request": msgspec.to_builtins(request)}))["approve"]
+    assert asked.splitlines()[4:] == [
+        "Gate: failed at most: 1.5 %; decides after: 1 outcome; runs the new software for: none; " + rest,
+        "May begin: 22:00-05:00, by the vehicle's clock; Europe/Oslo where that is not known",
+        "Quiet hours: sun 00:00-24:00",
+        "Late joiners: stay out",
+        "Served: with priority 4",
+        "Urgency: soft: the driver, or a device on DDI, decides when",
+        "Consent: each driver is asked first, unless they agreed to all updates: activate",
+        "Attempts: 1; a vehicle that failed is not tried again",
+        "Deadline: 7 d after its offer; without an outcome by then a vehicle is silent",
+        "After a halt: vehicles that have it are told to return",
     ]
 
 

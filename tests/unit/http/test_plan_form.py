@@ -15,14 +15,14 @@ import msgspec
 import pytest
 
 import ringroad.http
-from ringroad.http.console.plan_form import plan_fields
+from ringroad.http.console.plan_form import ADVANCED, plan_fields
 from ringroad.http.console.render import ENVIRONMENT
 from ringroad.kernel.hours import Window
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.ship.ramp import HarmBudget
-from ringroad.ship.retry import RetryPolicy
+from ringroad.ship.retry import REASONS, RetryPolicy
 
 
 def test_a_first_plan_begins_with_the_defaults() -> None:
@@ -108,6 +108,24 @@ def test_what_the_form_sends_is_what_was_asked_before(request_before: PlanReques
     assert msgspec.convert(sent(html), PlanRequest) == request_before
 
 
+def test_each_field_of_the_fold_has_its_unit_a_sentence_and_its_default() -> None:
+    html = shown({"request": msgspec.to_builtins(RARE)})
+    fold = html[html.index('id="plan-advanced"') : html.index("</details>")]
+    for name, label, default in (
+        ("gate.sequential.tick_s", "Compared every, minutes", "15"), ("gate.sequential.late_s", "Read after, minutes", "60"),
+        ("gate.sequential.quiet_s", "Silent after, hours", "12"), ("ramp.reaction_s", "A halt takes effect within, minutes", "135"),
+        ("retry.first_s", "Second attempt within, minutes", "10"), ("retry.last_s", "Any attempt within, hours", "24"),
+        ("consent_phases", "The driver is asked before", "download, install"), ("seed", "Seed of the lot", "1"),
+    ):  # fmt: skip
+        field = fold[fold.index(f'="{name}"') :]
+        assert label in fold
+        assert f"Default: {default}.</small>" in field
+    assert all(each.says.endswith(".") and each.label in fold for each in ADVANCED)
+    (reasons,) = (each.choices for each in ADVANCED if each.key == "reasons")
+    assert reasons is not None
+    assert tuple(reasons) == REASONS
+
+
 def shown(document: dict[str, Any]) -> str:
     """The part of a campaign's page that plans again."""
     source, _, _ = ENVIRONMENT.loader.get_source(ENVIRONMENT, "campaign.html")  # type: ignore[union-attr]
@@ -118,38 +136,47 @@ def shown(document: dict[str, Any]) -> str:
     )
     template = ENVIRONMENT.from_string('{% import "parts.html" as p with context %}' + part)
     campaign = SimpleNamespace(id="c", state="planned")
-    return template.render(c=campaign, form=plan_fields(document), programme_id="p", may=lambda _: True)
+    return template.render(
+        c=campaign, form=plan_fields(document), first=plan_fields(None), advanced=ADVANCED, programme_id="p", may=lambda _: True
+    )  # fmt: skip
 
 
 def sent(html: str) -> dict[str, Any]:
     """What `read` of app.js makes of the form."""
-    texts, marks = texts_of(html)
+    texts, marks, lists = texts_of(html)
     body: dict[str, Any] = {}
-    for name, text in texts.items():
+    for name, text in (*texts.items(), *lists.items()):
         mark = marks[name]
         if text == "" and "data-optional" in mark:
             continue
         if "data-with" in mark and not any(texts.get(each) for each in (mark["data-with"] or "").split()):
             continue
+        assert mark.get("type") != "hidden", f"{name} is sent on without being shown"
         *path, last = name.split(".")
         at = body
         for step in path:
             at = at.setdefault(step, {})
-        at[last] = READ.get(mark.get("data-type") or "", str)(text)
+        at[last] = READ.get(mark.get("data-type") or "", str)(text) if isinstance(text, str) else text
     return body
 
 
-def texts_of(html: str) -> tuple[dict[str, str], dict[str, dict[str, str | None]]]:
-    """Return what stands in each field, and its attributes, in the order of the page."""
+def texts_of(html: str) -> tuple[dict[str, str], dict[str, dict[str, str | None]], dict[str, list[str]]]:
+    """Return what stands in each field, its attributes, and what is checked in each list, in the order of the page."""
     texts: dict[str, str] = {}
     marks: dict[str, dict[str, str | None]] = {}
+    lists: dict[str, list[str]] = {}
 
     class Fields(HTMLParser):
         select = ""
 
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             mark = dict(attrs)
-            if tag == "option" and "selected" in mark:
+            if mark.get("data-list"):
+                name = self.select = str(mark["data-list"])
+                marks[name], lists[name] = mark, []
+            elif mark.get("type") == "checkbox" and "checked" in mark:
+                lists[self.select].append(str(mark["value"]))
+            elif tag == "option" and "selected" in mark:
                 texts[self.select] = mark["value"] or ""
             elif tag in ("input", "select") and mark.get("name"):
                 name = self.select = str(mark["name"])
@@ -157,7 +184,7 @@ def texts_of(html: str) -> tuple[dict[str, str], dict[str, dict[str, str | None]
                 texts[name] = mark.get("value") or ""
 
     Fields().feed(html)
-    return texts, marks
+    return texts, marks, lists
 
 
 def size(text: str) -> dict[str, int]:
@@ -192,6 +219,7 @@ READ: dict[str, Callable[[str], Any]] = {
     "int": int, "json": json.loads, "size": size, "harm": harm, "spans": lambda text: parts(text, ","),
     "sizes": lambda text: [size(each) for each in parts(text, ",")],
     "metrics": lambda text: [metric(each) for each in parts(text, " ")],
+    "minutes": lambda text: round(float(text) * 60),
     "hours": lambda text: round(float(text) * 3_600),
     "permille": lambda text: round(float(text) * 10),
     "ppm": lambda text: round(float(text) * 10_000),

@@ -15,6 +15,7 @@ from ringroad.kernel.hours import (
     closed_spans,
     find_zone,
     is_open,
+    length_words,
     longest_s,
     longest_wait_s,
     offer_time,
@@ -242,3 +243,14 @@ def test_an_opening_on_the_day_on_which_the_clock_is_set_is_seen_from_nine_days_
     spans = list(closed_spans(window, window.zone(None), start=start, end=end))
     assert berlin("2026-10-25T01:00") in {until for _, until in spans}
     assert not any(since <= berlin("2026-10-25T01:30") < until for since, until in spans)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (5, "5 s"), (600, "10 min"), (605, "10 min 5 s"), (5_400, "1 h 30 min"), (86_400, "24 h"),
+        (86_401, "24 h 1 min"), (234_210, "2 d 18 h"), (604_800, "7 d"),
+    ],
+)  # fmt: skip
+def test_a_length_of_time_is_told_in_at_most_two_units(seconds: int, text: str) -> None:
+    assert length_words(seconds) == text

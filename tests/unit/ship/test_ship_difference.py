@@ -88,7 +88,7 @@ def test_no_name_of_ours_and_no_bare_number_of_seconds_is_shown() -> None:
 
 def test_counts_and_waves_that_follow_are_told_too() -> None:
     assert changed(document(), document(counts={"match": 5, "control": 0}, wave_vehicles=[1, 4])) == [
-        ("counts: match", "4", "5"), ("vehicles of each wave", "1, 3", "1, 4"),
+        ("vehicles: match", "4", "5"), ("vehicles of each wave", "1, 3", "1, 4"),
     ]  # fmt: skip
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ringroad.http.console.render import span
+from ringroad.kernel.hours import length_words
+from ringroad.ship.retry import RETRY_WORDS
 
 # What a vehicle is told, by the kind of its action.
 TOLD = {"update": "update", "step": "step on the way", "rollback": "return"}
@@ -18,37 +18,100 @@ def state_told(kind: str, state: str) -> str:
 
 
 _URGENCIES = {
+    "forced": "forced: installed without delay",
     "soft": "soft: the driver, or a device on DDI, decides when",
     "download_only": "download only: a later campaign installs what is stored then",
 }
 
 
-def conduct_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what a plan says of running, for a definition list; patient with documents of older versions."""
+def conduct_lines(document: Mapping[str, Any], *, whole: bool = False) -> list[tuple[str, str]]:
+    """Return what a plan says of running, for a definition list; patient with documents of older versions.
+
+    Args:
+        document: of the plan.
+        whole: also what it leaves at the default, so that whoever approves it reads all that they sign for.
+    """
     request = document.get("request") or document
+    asked = {name for name, default in _DEFAULTS.items() if request.get(name, default) != default}
+    told = {name for name in _DEFAULTS if name in asked or (whole and name in request)}
     lines = []
-    if window := request.get("window"):
-        lines.append(("may begin", window_words(window)))
-    if request.get("late_joiners") == "included":
-        lines.append(("late joiners", "join by the same lot"))
+    if "window" in told:
+        lines += _window_lines(request["window"], whole=whole)
+    if "late_joiners" in told:
+        joins = request["late_joiners"] == "included"
+        lines.append(("late joiners", "join by the same lot" if joins else "stay out"))
     if request.get("recall"):
         lines.append(("served", "as an emergency recall, before all others and in place of what waits"))
-    elif request.get("priority"):
-        lines.append(("served", f"with priority {request['priority']}"))
-    if request.get("urgency", "forced") != "forced":
+    elif "priority" in told:
+        last = "" if request["priority"] else ", after campaigns with a higher one"
+        lines.append(("served", f"with priority {request['priority']}{last}"))
+    if "urgency" in told:
         lines.append(("urgency", _URGENCIES[request["urgency"]]))
     if request.get("consent"):
         phases = ", ".join(request.get("consent_phases") or ("download", "install"))
         lines.append(("consent", f"each driver is asked first, unless they agreed to all updates: {phases}"))
-    if retry := request.get("retry"):
-        first, last = (span(timedelta(seconds=retry[name])) for name in ("first_s", "last_s"))
+    elif "consent" in told:
+        lines.append(("consent", "no driver is asked"))
+    if "retry" in told:
+        lines.append(("attempts", _attempts(request["retry"])))
+    if whole and "vehicle_deadline_s" in request:
+        deadline = length_words(request["vehicle_deadline_s"])
         lines.append(
-            (
-                "attempts",
-                f"{retry['attempts_max']}, after {first}, doubling up to {last}: {', '.join(retry['reasons'])}",
-            )
+            ("deadline", f"{deadline} after its offer; without an outcome by then a vehicle is silent")
         )
+    if whole and "rollback_installed" in request:
+        back = (
+            "are told to return"
+            if request["rollback_installed"]
+            else "stay on it until they are ordered back"
+        )
+        lines.append(("after a halt", f"vehicles that have it {back}"))
     return lines
+
+
+# What a plan says that asks for nothing else; None where that is the default.
+_DEFAULTS: Mapping[str, Any] = {
+    "window": None, "late_joiners": "frozen", "priority": 0, "urgency": "forced", "consent": False, "retry": None,
+}  # fmt: skip
+
+
+def approval_lines(document: Mapping[str, Any], gate: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return everything that whoever approves a plan signs for; patient with documents of older versions.
+
+    Args:
+        document: of the plan.
+        gate: what its gate asks for, from `gate_lines`.
+    """
+    counts, request = document.get("counts") or {}, document.get("request") or document
+    ramp, held = request.get("ramp"), counts.get("control", 0)
+    sizes = " + ".join(str(each) for each in document.get("wave_vehicles") or ["?"])
+    paced = f"a budget of harm, {ramp['harmed_first']}-{ramp['harmed_last']}" if ramp else f"waves {sizes}"
+    rules = "; ".join(f"{name}: {value}" for name, value in gate)
+    return [
+        ("query", str(request.get("query"))),
+        ("takes in", f"{counts.get('match', 0)} vehicles, {paced}"),
+        ("control group", f"{held} vehicles are held back" if held else "none"),
+        *([("gate", rules)] if rules else []),
+        *conduct_lines(document, whole=True),
+    ]
+
+
+def _window_lines(window: Mapping[str, Any] | None, *, whole: bool) -> list[tuple[str, str]]:
+    if window is None:
+        return [("may begin", "at any time"), ("quiet hours", "none")]
+    if not whole:
+        return [("may begin", window_words(window))]
+    return [
+        ("may begin", window_words({**window, "quiet": ()})),
+        ("quiet hours", ", ".join(window["quiet"]) or "none"),
+    ]
+
+
+def _attempts(retry: Mapping[str, Any] | None) -> str:
+    if retry is None:
+        return "1; a vehicle that failed is not tried again"
+    first, last = length_words(retry["first_s"]), length_words(retry["last_s"])
+    return f"{retry['attempts_max']}, after {first}, doubling up to {last}: {', '.join(RETRY_WORDS.get(each, each) for each in retry['reasons'])}"
 
 
 def window_words(window: Mapping[str, Any]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from itertools import accumulate
 from typing import Any
 
 from ringroad.http.console.evidence import interval, odds
-from ringroad.http.console.render import chart, short, span, words
+from ringroad.http.console.render import chart, short, words
 from ringroad.http.views import ComparedView, ExposureView, ReadingView
+from ringroad.kernel.hours import length_words
 
 _RULES: Mapping[str, tuple[str, str]] = {
     "failed_permille_max": ("failed at most", "permille"),
@@ -18,6 +18,11 @@ _RULES: Mapping[str, tuple[str, str]] = {
     "silence_s_max": ("evidence is no older than", "s"),
     "silent_permille_max": ("without an outcome at most", "permille"),
 }
+_TIMES = (
+    ("late_s", "read", " after that"),
+    ("gap_s", "still seen across a gap of", ""),
+    ("quiet_s", "silent after", " without a message"),
+)  # of a comparison
 AGAINST: Mapping[str, str] = {"control": "control group", "past": "past installations"}
 RATIO_SHOWN_MAX = 10.0  # ratios above this would flatten the rest of the chart
 
@@ -29,7 +34,7 @@ def gate_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     sequential, ramp = gate.pop("sequential", None), request.get("ramp")
     if sequential:
         gate.pop("failed_permille_max", None)  # what harm is, the metrics say
-    lines = [_rule(name, value) for name, value in gate.items()]
+    lines = [_rule(name, gate[name]) for name in dict.fromkeys((*_RULES, *gate)) if name in gate]
     if sequential:
         lines += [
             (
@@ -40,13 +45,20 @@ def gate_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         ]
         lines += [
             ("a good update halts in", f"{sequential['alpha_ppm'] / 10_000:g} % of campaigns"),
-            ("watched for", span(timedelta(seconds=sequential["window_s"]))),
-            ("compared every", span(timedelta(seconds=sequential["tick_s"]))),
+            ("watched for", length_words(sequential["window_s"])),
+            ("compared every", length_words(sequential["tick_s"])),
+            *(
+                (name, f"{length_words(sequential[key])}{after}")
+                for key, name, after in _TIMES
+                if key in sequential
+            ),
         ]
     if ramp:
         lines.append(
             ("harmed at most", f"{ramp['harmed_first']} vehicles in flight, later {ramp['harmed_last']}")
         )
+        if "reaction_s" in ramp:
+            lines.append(("a halt takes effect within", length_words(ramp["reaction_s"])))
     return lines
 
 
@@ -167,7 +179,7 @@ def _rule(name: str, value: object) -> tuple[str, str]:
         return words(name), str(value)
     text, unit = told
     if unit == "s":
-        return text, span(timedelta(seconds=value)) if value else "none"
+        return text, length_words(value) if value else "none"
     return text, f"{value / 10:g} %" if unit == "permille" else f"{value:,} {unit}{'s' * (value != 1)}"
 
 

@@ -1,20 +1,77 @@
 """A plan's request as the texts of the form that plans again: what was asked for stands in it. Pure.
 
-Invariant: whatever the form does not show is sent on as it was, or there is no form.
+Invariant: what was asked for before is sent again unless somebody changes it, or there is no form.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
 from ringroad.kernel.errors import InvalidInput
+from ringroad.protocol.vehicle import PHASES
 from ringroad.ship.guard import Metric, SequentialPolicy
-from ringroad.ship.plan import PlanRequest, WaveSize
+from ringroad.ship.plan import PlanRequest, Stratum, WaveSize
 from ringroad.ship.ramp import HarmBudget
-from ringroad.ship.retry import RetryPolicy
+from ringroad.ship.retry import RETRY_WORDS, RetryPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advanced:
+    """A field that stands in the fold of the form.
+
+    Attributes:
+        name: as the management API has it, with dots; its last part is its name among `plan_fields`.
+        label: with the unit.
+        says: a sentence on what it does.
+        kind: how the text becomes a value; ``choice`` for boxes of which some are checked.
+        needs: the field without which it means nothing; empty for none.
+        choices: of boxes, name to words.
+    """
+
+    name: str
+    label: str
+    says: str
+    kind: Literal["minutes", "hours", "text", "choice"]
+    needs: str = ""
+    choices: Mapping[str, str] | None = None
+
+    @property
+    def key(self) -> str:
+        """Its name among `plan_fields`."""
+        return self.name.rpartition(".")[2]
+
+
+def _compared(name: str, label: str, kind: Literal["minutes", "hours"], says: str) -> Advanced:
+    return Advanced(name=f"gate.sequential.{name}", label=label, kind=kind, needs="control", says=says)
+
+
+ADVANCED: Final = (
+    _compared("tick_s", "Compared every, minutes", "minutes",
+              "How long a stretch is in which both sides are compared; the shorter, the better weather and holidays cancel out."),
+    _compared("late_s", "Read after, minutes", "minutes", "How long vehicles have to send before a stretch is read."),
+    _compared("gap_s", "Still seen across a gap of, minutes", "minutes",
+              "Between two messages that are no further apart a vehicle counts as watched."),
+    _compared("quiet_s", "Silent after, hours", "hours",
+              "Without a message for so long an updated vehicle counts as silent; less than it is watched for."),
+    Advanced(name="ramp.reaction_s", label="A halt takes effect within, minutes", kind="minutes", needs="ramp",
+             says="From a failure until no vehicle begins any more; a budget of harm counts those that begin meanwhile."),
+    Advanced(name="retry.first_s", label="Second attempt within, minutes", kind="minutes", needs="retry.attempts_max",
+             says="Of the failure; each further attempt has twice as long."),
+    Advanced(name="retry.last_s", label="Any attempt within, hours", kind="hours", needs="retry.attempts_max",
+             says="Of the failure before it, however many there were."),
+    Advanced(name="seed", label="Seed of the lot", kind="text",
+             says="Deals vehicles out to waves; with the same seed the same vehicles land in the same waves."),
+    Advanced(name="retry.reasons", label="Tried again after", kind="choice", needs="retry.attempts_max",
+             says="What may pass by itself; with more than one attempt.", choices=RETRY_WORDS),
+    Advanced(name="consent_phases", label="The driver is asked before", kind="choice", says="Where each driver is asked first.",
+             choices={name: name for name in PHASES}),
+    Advanced(name="stratify_by", label="Each wave has the same share of each", kind="choice",
+             says="So that an early wave shows what later ones will meet.", choices={name: name for name in get_args(Stratum)}),
+)  # fmt: skip
 
 
 def plan_fields(document: Mapping[str, Any] | None) -> dict[str, str] | None:
@@ -55,25 +112,28 @@ def plan_fields(document: Mapping[str, Any] | None) -> dict[str, str] | None:
         "recall": str(request.recall).lower(),
         "consent": str(request.consent).lower(),
         "returned": str(request.rollback_installed).lower(),
-        **_kept(request, compared, ramp or HarmBudget(), retry or RetryPolicy()),
+        **_advanced(request, compared, ramp or HarmBudget(), retry or RetryPolicy()),
     }
 
 
-def _kept(
+def _advanced(
     request: PlanRequest, compared: SequentialPolicy, ramp: HarmBudget, retry: RetryPolicy
 ) -> dict[str, str]:
-    """Return what the form sends on without showing it, by its name; all but the seed as JSON."""
-    lasting = {"reaction_s": ramp.reaction_s}
-    lasting |= {name: getattr(compared, name) for name in ("tick_s", "late_s", "gap_s", "quiet_s")}
-    lasting |= {name: getattr(retry, name) for name in ("first_s", "last_s")}
-    lists = {
-        "stratify_by": request.stratify_by, "consent_phases": request.consent_phases, "reasons": retry.reasons
-    }  # fmt: skip
-    return {
-        "seed": request.seed,
-        **{name: str(seconds) for name, seconds in lasting.items()},
-        **{name: msgspec.json.encode(each).decode() for name, each in lists.items()},
-    }
+    """Return what each field of `ADVANCED` says, by its name; choices as words."""
+    found: dict[str, str] = {}
+    for each in ADVANCED:
+        owner = {"gate": compared, "ramp": ramp, "retry": retry}.get(each.name.partition(".")[0], request)
+        value = getattr(owner, each.key)
+        match each.kind:
+            case "minutes":
+                found[each.key] = f"{value / 60:.9g}"
+            case "hours":
+                found[each.key] = _hours(value)
+            case "text":
+                found[each.key] = value
+            case "choice":
+                found[each.key] = " ".join(value)
+    return found
 
 
 def _compared_with(request: PlanRequest) -> str:

@@ -13,7 +13,7 @@ from litestar.params import FromPath
 
 from ringroad.http import reading, reading_birth, reading_hours
 from ringroad.http.auth import Account, Role
-from ringroad.http.console.conduct import TOLD, conduct_lines, state_told
+from ringroad.http.console.conduct import TOLD, approval_lines, conduct_lines, state_told
 from ringroad.http.console.decided import counted, decision_lines
 from ringroad.http.console.guard import (
     compared_rows,
@@ -23,7 +23,7 @@ from ringroad.http.console.guard import (
     reading_charts,
     stratum_rows,
 )
-from ringroad.http.console.plan_form import plan_fields
+from ringroad.http.console.plan_form import ADVANCED, plan_fields
 from ringroad.http.console.render import chart, page, segments
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
 from ringroad.http.console.why import hours_said, waits_for_window, why_not_updating
@@ -188,9 +188,9 @@ def whole_campaign(
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
         controls=campaign_controls(c, account, plan=plan if plan and plan.id == plans[0].id else None), **values,
         waits={a.action_id: waits_for_window(a, now=now) for a in values["vehicles"]},
-        conduct=conduct_lines(plan.document) if plan else [], told_words=TOLD, state_told=state_told,
+        conduct=conduct_lines(plan.document, whole=True) if plan else [], told_words=TOLD, state_told=state_told,
         returns_at_once=RETURNS_AT_ONCE, returns_key=returns_key(c),
-        form=plan_fields(plans[0].document if plans else None), decision_lines=decision_lines, counted=counted,
+        form=plan_fields(plans[0].document if plans else None), first=plan_fields(None), advanced=ADVANCED, decision_lines=decision_lines, counted=counted,
     )  # fmt: skip
 
 
@@ -337,22 +337,10 @@ def campaign_controls(c: CampaignView, account: Account, *, plan: PlanView | Non
 
 
 def approval_asked(plan: PlanView) -> str:
-    """Return what an approver is asked: which plan, for whom, in which steps; patient with older documents."""
-    document = plan.document
-    counts, request = document.get("counts") or {}, document.get("request") or document
-    ramp, held = request.get("ramp"), counts.get("control", 0)
-    paced = (
-        f"a budget of harm, {ramp['harmed_first']}-{ramp['harmed_last']}"
-        if ramp
-        else "waves " + " + ".join(str(each) for each in document.get("wave_vehicles") or ["?"])
-    )
-    lines = [
-        f"Approve generation {plan.generation} of the plan?",
-        f"Query: {request.get('query')}",
-        f"{counts.get('match', 0)} vehicles, {paced}",
-        f"Control group: {held} vehicles are held back" if held else "No control group",
-    ]
-    return "\n".join(lines)
+    """Return what an approver is asked: which plan, and everything that they sign for with it."""
+    lines = approval_lines(plan.document, gate_lines(plan.document))
+    told = [f"{name.capitalize()}: {value}" for name, value in lines]
+    return "\n".join([f"Approve generation {plan.generation} of the plan?", *told])
 
 
 def release_controls(r: ReleaseView, account: Account) -> list[dict[str, str]]:

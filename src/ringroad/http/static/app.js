@@ -120,6 +120,7 @@ const READ = {
   words: (text) => partsOf(text, /[\s,]+/),
   spans: (text) => partsOf(text, ","),
   instant: (text) => new Date(text).toISOString(), // a day and time by the clock of this browser
+  minutes: (text) => Math.round(numberOf(text, "number of minutes") * 60),
   hours: (text) => Math.round(numberOf(text, "number of hours") * 3600),
   permille: (text) => Math.round(numberOf(text, "percentage") * 10),
   ppm: (text) => Math.round(numberOf(text, "percentage") * 10000),
@@ -163,10 +164,51 @@ function read(form, submitter) {
       // "everyone", or "tag cab": what vehicles are named by
       const [by, called] = partsOf(value, " ");
       put(body, by, called ?? true);
-    } else put(body, name, READ[kind] ? READ[kind](value) : value);
+    } else put(body, name, READ[kind] ? readOf(control, READ[kind], value) : value);
+  }
+  for (const set of form.querySelectorAll("fieldset[data-list]")) {
+    if (set.dataset.with && !filled(set.dataset.with)) continue;
+    const chosen = $$("input:checked", set).map((box) => box.value);
+    if (set.dataset.with && !chosen.length) throw new RangeError(blame(set, "choose at least one"));
+    put(body, set.dataset.list, chosen);
   }
   return body;
 }
+
+// An error names its field by the label, marks it, and opens what it is folded into.
+const labelOf = (control) =>
+  (control.closest("label") || control.querySelector("legend") || control).firstChild?.textContent.trim() || "";
+function readOf(control, how, value) {
+  try {
+    return how(value);
+  } catch (error) {
+    const text = error instanceof SyntaxError ? "this is not valid JSON" : error.message;
+    throw new RangeError(blame(control, text));
+  }
+}
+function blame(control, text) {
+  control.setAttribute("aria-invalid", "true");
+  const fold = control.closest("details");
+  if (fold) fold.open = true;
+  control.focus?.();
+  const label = labelOf(control);
+  return label ? `${label}: ${text}` : text;
+}
+// The server names a field by the last part of its name, such as tick_s.
+function blamed(form, text) {
+  const named = [...form.querySelectorAll("[name*='_'], fieldset[data-list]")];
+  const nameOf = (control) => (control.dataset.list || control.name).split(".").pop();
+  return named.find((control) => new RegExp(`\\b${nameOf(control)}\\b`).test(text));
+}
+// The browser complains of a number itself; it cannot show that in a closed fold.
+document.addEventListener(
+  "invalid",
+  (event) => {
+    const fold = event.target.closest("details");
+    if (fold) fold.open = true;
+  },
+  true,
+);
 
 // A field of the type path stands in the form's address, in braces.
 function addressOf(pattern, form) {
@@ -181,6 +223,7 @@ document.addEventListener("submit", async (event) => {
   const ask = event.submitter?.dataset.confirm;
   if (ask && !confirm(ask)) return;
   const alert = form.querySelector("[role=alert]");
+  for (const one of $$("[aria-invalid]", form)) one.removeAttribute("aria-invalid");
   let body;
   try {
     body = read(form, event.submitter);
@@ -208,7 +251,9 @@ document.addEventListener("submit", async (event) => {
     }
     if (!answer.ok) {
       const { message = "The server refused", hint = "" } = data.error || {};
-      if (alert) alert.textContent = hint ? `${message} — ${hint}` : message;
+      const field = blamed(form, message);
+      const said = field ? blame(field, message) : message;
+      if (alert) alert.textContent = hint ? `${said} — ${hint}` : said;
       else toast(message);
       return;
     }
