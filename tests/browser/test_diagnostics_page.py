@@ -151,6 +151,32 @@ def test_a_technician_opens_a_session_reads_faults_and_clears_one_after_a_questi
         vehicle_says(pg_url, vin, where, 409, {"error": error})
         expect(page.get_by_role("cell", name="brake is not locked")).to_be_visible()
 
+        page.get_by_role("button", name="Read the updates").click()
+        expect(page.get_by_role("cell", name="GET /updates", exact=True)).to_be_visible()
+        name, updates = updates_of(pg_url)
+        vehicle_says(pg_url, vin, "/updates", 200, {"items": updates})
+        release = page.get_by_role("link", name=name)
+        expect(release).to_be_visible()
+        table = page.locator("table").filter(has=release)
+        for width in (1280, 768):
+            page.set_viewport_size({"width": width, "height": 900})
+            wide, room = table.evaluate("each => [each.offsetWidth, each.parentElement.clientWidth]")
+            assert wide <= room, f"{wide} px in {room} px"
+
+
+def updates_of(pg_url: str) -> tuple[str, list[dict[str, Any]]]:
+    """The name of the newest release, and an update to it as a vehicle lists it."""
+    with connect(pg_url) as conn:
+        found = conn.execute("SELECT id, name, version FROM release ORDER BY created_at DESC").fetchone()
+    assert found is not None
+    why = "ESC-9 000001-03-brake did not tell the version that was signed for it, 2.0.0, but 1.9.0"
+    update = {
+        "id": "7", "release": found["id"], "version": found["version"], "state": "ROLLED_BACK",
+        "code": "version_mismatch", "detail": why,
+        "began_at": "2026-11-26T12:00:00+00:00", "ended_at": "2026-11-26T12:09:00+00:00",
+    }  # fmt: skip
+    return f"{found['name']} {found['version']}", [update]
+
 
 def test_who_may_not_diagnose_sees_who_did_and_nothing_to_press(
     browser: Browser, pg_url: str, vin: str, tmp_path: Path

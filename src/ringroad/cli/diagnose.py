@@ -11,6 +11,7 @@ import click
 from ringroad.cli.client import Client
 from ringroad.cli.diagnose_vehicle import logs, update, updates, watch
 from ringroad.cli.diagnose_words import measured, show_answer, tree
+from ringroad.cli.errors import EXIT_WAITING
 from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, exactly, table
@@ -115,6 +116,8 @@ def jobs(shell: Shell, client: Client, *, vin: str, job_id: str | None) -> None:
         elif job["state"] in {"expired", "cancelled"}:
             text += f"; nobody answered, it was sent {counted(job['tries'], 'time')}"
         shell.show(job, text="\n".join([text, *_lines(job["answer"] or {})]))
+        if job["state"] != "answered":
+            click.get_current_context().exit(EXIT_WAITING)
         return
     rows = client.get(f"/vehicles/{vin}/diagnostics/jobs")
     text = table(

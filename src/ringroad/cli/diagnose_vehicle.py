@@ -184,9 +184,15 @@ def _update_text(found: Mapping[str, Any]) -> str:
     if found.get("components"):
         lines.append(
             table(
-                ("ecu", "from", "to", "state"),
+                ("ecu", "from", "to", "state", "why"),
                 (
-                    (row["component"], row["from_version"], row["to_version"], row["state"])
+                    (
+                        row["component"],
+                        row["from_version"],
+                        row["to_version"],
+                        row["state"],
+                        row.get("why", ""),
+                    )
                     for row in found["components"]
                 ),
             )

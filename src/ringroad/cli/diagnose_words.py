@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
+import click
+
+from ringroad.cli.errors import EXIT_WAITING
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import exactly
 
@@ -20,18 +23,18 @@ def tree(vin: str, *parts: str) -> str:
 
 
 def show_answer(shell: Shell, found: Mapping[str, Any], text: Any) -> None:
-    """Show an answer; a request that still waits for its vehicle is shown as that."""
+    """Show an answer. A request that its vehicle has not answered is shown as that, and ends the command with `EXIT_WAITING`."""
     if "session_id" in found and "tries" in found:
         until = exactly(found["expires_at"])
         later = f"ringroad diagnose jobs {found['vin']} --show {found['id']}"
         if found["state"] == "queued":
             shell.show(
                 found,
-                text=f"the vehicle has not answered yet; it is asked until {until}\nlook later: {later}",
+                text=f"waiting: the vehicle has not answered yet; it is asked until {until}\nask again with {later}",
             )
         else:
-            shell.show(found, text=f"the request is {found['state']}")
-        return
+            shell.show(found, text=f"the request is {found['state']}; the vehicle has not answered")
+        click.get_current_context().exit(EXIT_WAITING)
     shell.show(found, text=text())
 
 

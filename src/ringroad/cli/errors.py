@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Final
 
 import click
 
@@ -22,6 +23,8 @@ EXIT_STATUS: Mapping[str, int] = MappingProxyType(
         "corrupt": 8,
     }
 )
+
+EXIT_WAITING: Final = 9  # no error: a vehicle was asked, and has not answered
 
 
 def exit_status(error: RingroadError) -> int:

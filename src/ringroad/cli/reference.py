@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import click
 
 from ringroad.cli import COMMANDS, cli
-from ringroad.cli.errors import EXIT_STATUS
+from ringroad.cli.errors import EXIT_STATUS, EXIT_WAITING
 
 WIDTH_CHARS = 100
 
@@ -47,6 +47,9 @@ A thing is named by its id, by the last characters of its id as tables show them
 def cli_page() -> str:
     """Return the reference page of all commands, in Markdown."""
     rows = [f"| {EXIT_STATUS[kind]} | `{kind}`: {text} |" for kind, text in MEANING.items()]
+    rows += [
+        f"| {EXIT_WAITING} | a vehicle was asked and has not answered: ask again with the command that is named |"
+    ]
     rows += ["| 130 | ended by Ctrl-C |", "| 141 | whoever read the output had enough |"]
     root = click.Context(
         cli,

@@ -8,7 +8,7 @@ from ringroad.cli.vehicle import PAST_SHOWN, _status_text
 
 STATUS = {
     "vin": "V", "state": "CANCELLED", "action_id": 7, "running": True, "reports_refused": 0, "peer_bytes": 0,
-    "blocked": False, "past": [], "ecus": [{"name": "brake", "mode": "ab", "committed": "1.0", "state": "IDLE"}],
+    "blocked": False, "past": [], "ecus": [{"name": "brake", "mode": "ab", "committed": "1.0", "state": "IDLE", "why": ""}],
 }  # fmt: skip
 
 

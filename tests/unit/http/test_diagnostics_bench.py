@@ -10,9 +10,18 @@ from typing import Any, Literal
 
 import pytest
 
-from ringroad.http.console.diagnostics import ComponentLine, JobLine, bench_of, chosen_of, said_of, watch_line
+from ringroad.http.console.diagnostics import (
+    ComponentLine,
+    JobLine,
+    as_told,
+    bench_of,
+    chosen_of,
+    said_of,
+    watch_line,
+)
 from ringroad.http.console.render import page
 from ringroad.http.diagnostics import updates_in, with_names, with_releases
+from ringroad.http.views import EcuView
 from ringroad.protocol.diagnostics import Method
 from ringroad.protocol.names import EcuNames
 from ringroad.signal.diagnose import Job, JobState, Sample
@@ -87,6 +96,48 @@ def test_an_ecu_that_refuses_otherwise_is_who_it_is() -> None:
     refused = job(3, "/components/brake/faults", {"error": {"code": "locked"}}, method="DELETE", status=423)
     (brake,) = bench_of([listed, job(2, "/functions/vehicle-health", silent), refused]).components
     assert brake.stranger == ""
+
+
+def test_a_mode_that_expired_is_shown_as_fallen_back_with_when() -> None:
+    ends = NOW + timedelta(seconds=60)
+    until = ends.isoformat()
+    modes = [
+        {"id": "session", "value": "extended", "values": ["default", "extended"], "mode_expiration": until},
+        {"id": "dtcsetting", "value": "on", "values": ["on", "off"], "mode_expiration": until},
+    ]
+    jobs = [
+        job(1, "/components", {"items": [{"name": "brake"}]}),
+        job(2, "/components/brake/modes", {"items": modes}),
+    ]
+    for now, expected in (
+        (ends - timedelta(seconds=1), [("extended", ends, None), ("on", None, None)]),
+        (ends, [("default", None, ends), ("on", None, None)]),
+    ):
+        (brake,) = bench_of(jobs, now=now).components
+        assert [(each["value"], each["until"], each["ended"]) for each in brake.modes] == expected
+
+
+def test_the_version_of_an_ecu_is_the_newest_of_what_was_read_and_of_the_vehicles_manifest() -> None:
+    listed = job(1, "/components", {"items": [{"name": "brake"}]})
+    (unread,) = bench_of([listed]).components
+    (read,) = bench_of([listed, job(5, "/components/brake", READ)]).components
+    assert read.read_at is not None
+    before, after = read.read_at - timedelta(seconds=1), read.read_at + timedelta(seconds=1)
+
+    def told(line: ComponentLine, reported_at: datetime | None) -> tuple[str, datetime | None, bool]:
+        ecu = EcuView(
+            serial="S", name="brake", hardware_id="h", is_primary=False, added_at=NOW, removed_at=None,
+            version="2.0.0", filename=None, image_sha256=None, reported_at=reported_at, bus="CAN", os=None,
+            supplier=None, storage=None,
+        )  # fmt: skip
+        found = as_told(line, ecu)
+        assert found.bus == "CAN"
+        return found.version, found.version_at, found.told
+
+    assert told(read, before) == ("1.0.0", read.read_at, False)
+    assert told(read, after) == ("2.0.0", after, True)
+    assert told(read, None) == ("1.0.0", read.read_at, False)
+    assert told(unread, before) == ("2.0.0", before, True)
 
 
 def test_updates_are_told_with_when_they_were_read() -> None:

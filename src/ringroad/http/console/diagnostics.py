@@ -17,12 +17,14 @@ from litestar.params import FromPath
 
 from ringroad.http import reading
 from ringroad.http.around import around_of
+from ringroad.http.console.diagnostics_modes import mode_of, modes_told
 from ringroad.http.console.diagnostics_updates import items_of, updates_of, updates_read_at
 from ringroad.http.console.render import page, short
 from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
 from ringroad.http.diagnostics import releases_of, with_release
 from ringroad.http.faults import LOT_DAYS, history_of, lots_of
+from ringroad.http.views import EcuView
 from ringroad.kernel.errors import NotFound
 from ringroad.protocol.diagnostics import DATA_ID
 from ringroad.protocol.names import Names, data_name, fault_name
@@ -70,6 +72,8 @@ class ComponentLine:
     hardware: str = ""
     state: str = ""
     version: str = ""
+    version_at: datetime | None = None  # when it was told
+    told: bool = False  # by the vehicle's own manifest, since its ECU was read last
     lock: Mapping[str, Any] | None = None
     read_at: datetime | None = None
     data: list[DataLine] = field(default_factory=list)
@@ -151,16 +155,18 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
         last = own or next((each for each in sessions if each.account == account), None)
         jobs = store.read_jobs(conn, vin=vin, session_id=last.id, rows_max=JOBS_READ) if last else []
         names_of = load_names(conn, v.programme_id)
-        bench = bench_of(jobs if own else [], names_of)
+        bench = bench_of(jobs if own else [], names_of, now=ctx.clock.now())
         releases = releases_of(conn, vin, bench.updates)
-        buses = {each.name: each.bus or "" for each in reading.vehicle_ecus(conn, vin)}
+        ecus = {each.name: each for each in reading.vehicle_ecus(conn, vin)}
         bench = replace(
             bench,
             updates=[with_release(each, releases) for each in bench.updates],
-            components=[replace(each, bus=buses.get(each.name, "")) for each in bench.components],
+            components=[as_told(each, ecus.get(each.name)) for each in bench.components],
         )
+        known = {str(each["release"]) for each in bench.updates if each.get("release")}
         values: dict[str, Any] = {
             "bench": bench,
+            "releases": {r.id: r for each in known for r in reading.releases(conn, release_id=each)},
             "chosen": chosen_of(bench.components, request.query_params.get("ecu")),
             "lines": _watched(conn, own, names_of),
             "permission": store.read_permission(conn, account),
@@ -233,8 +239,24 @@ def watch_line(sample: Sample, names_of: Names) -> WatchLine:
     return WatchLine(component=component, at=sample.at, values=values)
 
 
-def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
-    """Return what the newest answers say. Pure; what a vehicle says is not trusted to be well-formed."""
+def as_told(line: ComponentLine, ecu: EcuView | None) -> ComponentLine:
+    """Return a component with what the server knows of its ECU: its bus, and the version, where the manifest's is newer. Pure."""
+    if ecu is None:
+        return line
+    line, read_at = replace(line, bus=ecu.bus or ""), line.read_at if line.version else None
+    if not ecu.version or ecu.reported_at is None or (read_at is not None and ecu.reported_at <= read_at):
+        return line
+    return replace(line, version=ecu.version, version_at=ecu.reported_at, told=True)
+
+
+def bench_of(jobs: Iterable[Job], names_of: Names | None = None, *, now: datetime | None = None) -> Bench:
+    """Return what the newest answers say. Pure; what a vehicle says is not trusted to be well-formed.
+
+    Args:
+        jobs: of one session.
+        names_of: of data and faults.
+        now: which modes are over by; None: none is.
+    """
     newest: dict[str, Job] = {}
     jobs = sorted(jobs, key=lambda each: each.made_at)
     for job in jobs:
@@ -243,7 +265,7 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None) -> Bench:
     listed = items_of(newest.get("components"))
     names = [str(each.get("name", "")) for each in listed]
     lines = [
-        _component(name, entry, newest, names_of or {})
+        _component(name, entry, newest, names_of or {}, now=now)
         for name, entry in zip(names, listed, strict=True)
         if name
     ]
@@ -322,19 +344,20 @@ def _executions(newest: Mapping[str, Job]) -> list[Mapping[str, Any]]:
 
 
 def _component(
-    name: str, entry: Mapping[str, Any], newest: Mapping[str, Job], names_of: Names
+    name: str, entry: Mapping[str, Any], newest: Mapping[str, Job], names_of: Names, *, now: datetime | None
 ) -> ComponentLine:
     path = f"components/{quote(name, safe='')}"
     shown_job = newest.get(path)
     said: Mapping[str, Any] = (shown_job.answer or {}) if shown_job is not None else {}
     locks = items_of(newest.get(f"{path}/locks"))
-    modes = _modes(path, newest)
+    modes = modes_told(path, newest)
     return ComponentLine(
         name=name, path=path, primary=entry.get("primary") is True, serial=str(entry.get("serial", "")),
         hardware=str(entry.get("hardware", "")), state=str(said.get("state", "")),
         version=str(said.get("software_version", "")), lock=locks[0] if locks else None,
         read_at=shown_job.answered_at if shown_job is not None else None,
-        data=_data(name, path, newest, names_of), modes=[_mode(each) for each in items_of(modes)], modes_at=modes.answered_at if modes else None, offers=_offers(entry),
+        version_at=shown_job.answered_at if shown_job is not None else None,
+        data=_data(name, path, newest, names_of), modes=[mode_of(each, now) for each in items_of(modes)], modes_at=modes.answered_at if modes else None, offers=_offers(entry),
     )  # fmt: skip
 
 
@@ -363,21 +386,6 @@ def _count(
 def _offers(entry: Mapping[str, Any]) -> frozenset[str] | None:
     offers = entry.get("offers")
     return frozenset(map(str, offers)) if isinstance(offers, list) else None
-
-
-def _mode(each: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a mode with its end as a time; one that is none is left out."""
-    try:
-        until = datetime.fromisoformat(str(each.get("mode_expiration")))
-    except ValueError:
-        until = None
-    return {**each, "until": until if until is not None and until.tzinfo is not None else None}
-
-
-def _modes(path: str, newest: Mapping[str, Job]) -> Job | None:
-    """Return the newest answer that lists an ECU's modes: to a question, or to a change of one."""
-    told = [job for key, job in newest.items() if key.startswith(f"{path}/modes") and job.answered_at]
-    return max(told, key=lambda job: job.answered_at or job.made_at, default=None)
 
 
 def _data(name: str, path: str, newest: Mapping[str, Job], names_of: Names) -> list[DataLine]:

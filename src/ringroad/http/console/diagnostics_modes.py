@@ -1,0 +1,40 @@
+"""The modes of an ECU on its vehicle's page of diagnostics, out of what was answered. Pure; no answer is trusted to be well-formed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from ringroad.signal.diagnose import Job
+
+
+def modes_told(path: str, newest: Mapping[str, Job]) -> Job | None:
+    """Return the newest answer that lists an ECU's modes: to a question, or to a change of one."""
+    told = [job for key, job in newest.items() if key.startswith(f"{path}/modes") and job.answered_at]
+    return max(told, key=lambda job: job.answered_at or job.made_at, default=None)
+
+
+def mode_of(each: Mapping[str, Any], now: datetime | None) -> Mapping[str, Any]:
+    """Return a mode as it is by `now`: one whose time is over fell back to its default, and `ended` says when.
+
+    Args:
+        each: as the vehicle listed it; of `values` the first is the default.
+        now: None: nothing is over.
+    """
+    may_be = each.get("values")
+    default = may_be[0] if isinstance(may_be, list) and may_be else None
+    until = _time(each.get("mode_expiration"))
+    if until is None or (default is not None and each.get("value") == default):
+        return {**each, "until": None, "ended": None}  # the end of another mode of the same ECU
+    if now is not None and until <= now:
+        return {**each, "value": default or "–", "until": None, "ended": until}
+    return {**each, "until": until, "ended": None}
+
+
+def _time(said: object) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(str(said))
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else None
