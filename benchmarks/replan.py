@@ -3,7 +3,7 @@
 A real PostgreSQL, and the functions that the server's handlers and the worker's planner call. An event is a blocked
 part (3 % of the vehicles), its end, or a rush order, in turn. The repair is timed from the trigger until its
 transaction is committed; the check from the same moment until the decision is committed, whatever it is.
-What the worker waits before it looks (`PLAN_S`) comes on top of the second.
+The same on a line with a paint shop before it, whose colours want to stay together. What the worker waits before it looks (`PLAN_S`) comes on top of the second.
 
 Run: python -m benchmarks replan
 """
@@ -35,11 +35,16 @@ STATIONS: Final = 20
 OPTIONS: Final = 12  # with a ratio each
 RARE: Final = "o11"  # the part that is blocked, in 3 % of the vehicles
 EVENTS: Final = 24
+COLOURS: Final = 10  # of the painted line; a vehicle has one
+BATCH_MAX: Final = 15  # vehicles of one colour in a row
+PLAIN, PAINTED = "bench", "painted"  # programmes
 CLOCK, IDS = SystemClock(), SystemIds()
 
 
-def programme() -> str:
-    """A line of 20 stations with a ratio for each of 12 options."""
+def programme(programme_id: str) -> str:
+    """A line of 20 stations with a ratio for each of 12 options, painted or not."""
+    names = [f"o{number}" for number in range(OPTIONS)]
+    colours = [f"c{number}" for number in range(COLOURS)] if programme_id == PAINTED else []
     stations = "".join(
         f'[[line.stations]]\nname = "s{number}"\ncycle_s = {54 + number % 5}\nbuffer = 3\n'
         for number in range(STATIONS)
@@ -48,39 +53,42 @@ def programme() -> str:
         f'[[line.ratios]]\noption = "o{number}"\np = {1 + number % 2}\nq = {3 + number % 4}\nstation = "s{number}"\n'
         for number in range(OPTIONS)
     )
-    options = ", ".join(f'"o{number}"' for number in range(OPTIONS))
+    options, painted = (", ".join(f'"{each}"' for each in given) for given in (names + colours, colours))
+    paint = f"[line.paint]\ncolours = [{painted}]\nbatch_max = {BATCH_MAX}\n" if painted else ""
     return (
-        '[programme]\nid = "bench"\nname = "Bench"\n'
+        f'[programme]\nid = "{programme_id}"\nname = "Bench"\n'
         '[ecus.main]\nhardware_id = "hw"\nbus = "DoIP"\nos = "none"\nsecurity = "none"\nsupplier = "bench"\n'
         'storage = "ab"\nstorage_bytes = 1000000\nagent = "ab"\nprimary = true\n'
-        f'[variants.car]\necus = ["main"]\noptions = [{options}]\n[line]\nname = "Line"\n{stations}{ratios}'
+        f'[variants.car]\necus = ["main"]\noptions = [{options}]\n[line]\nname = "Line"\n{stations}{ratios}{paint}'
     )
 
 
-def fill(conn: Connection) -> None:
+def fill(conn: Connection, programme_id: str) -> None:
     """A baseline, and orders: a third is due at a time, each option as often as seven tenths of its ratio bear."""
     draw, now = random.Random(1), CLOCK.now()
     with transaction(conn):
-        store.import_programme(conn, IDS, source=programme(), actor="bench", now=now)
+        store.import_programme(conn, IDS, source=programme(programme_id), actor="bench", now=now)
         conn.execute(
             "INSERT INTO release (id, programme_id, name, version, state, document, created_by, created_at, signed_at)"
-            " VALUES ('r', 'bench', 'R', '1', 'signed', '{}', 'bench', %s, %s)",
-            (now, now),
+            " VALUES (%s, %s, 'R', '1', 'signed', '{}', 'bench', %s, %s)",
+            (programme_id, programme_id, now, now),
         )
         conn.execute(
-            "INSERT INTO line_baseline (programme_id, release_id, packages, set_at) VALUES ('bench', 'r', %s, %s)",
-            (Jsonb({"car": {}}), now),
+            "INSERT INTO line_baseline (programme_id, release_id, packages, set_at) VALUES (%s, %s, %s, %s)",
+            (programme_id, programme_id, Jsonb({"car": {"main": "p"}}), now),
         )
         for number in range(VEHICLES):
             options = [
                 f"o{each}" for each in range(OPTIONS)
                 if draw.random() < (0.03 if f"o{each}" == RARE else 0.7 * (1 + each % 2) / (3 + each % 4))
             ]  # fmt: skip
+            if programme_id == PAINTED:
+                options.append(f"c{draw.randrange(COLOURS)}")
             due = now + timedelta(seconds=60 * (number + 200)) if number % 3 == 0 else None
             store_plant.add_order(
                 conn,
                 IDS,
-                programme_id="bench",
+                programme_id=programme_id,
                 variant="car",
                 actor="bench",
                 now=now,
@@ -89,10 +97,10 @@ def fill(conn: Connection) -> None:
             )
 
 
-def happen(conn: Connection, number: int) -> float:
+def happen(conn: Connection, programme_id: str, number: int) -> float:
     """Let an event happen and the line answer it; return the seconds it took."""
     triggered_s, now = CLOCK.monotonic_s(), CLOCK.now()
-    who: dict[str, Any] = {"programme_id": "bench", "actor": "bench", "now": now}
+    who: dict[str, Any] = {"programme_id": programme_id, "actor": "bench", "now": now}
     cause: Cause = "blocked_part"
     with transaction(conn):
         if number % 3 == 0:
@@ -101,24 +109,25 @@ def happen(conn: Connection, number: int) -> float:
             store_plant.unblock_option(conn, IDS, option=RARE, **who)
         else:
             cause = "rush_order"
-            store_plant.add_order(conn, IDS, variant="car", options=["o1"], rush=True, **who)
+            colour = ["c1"] if programme_id == PAINTED else []
+            store_plant.add_order(conn, IDS, variant="car", options=["o1", *colour], rush=True, **who)
         store_plant.replan(
-            conn, IDS, CLOCK, programme_id="bench", cause=cause, actor="bench", triggered_s=triggered_s,
+            conn, IDS, CLOCK, programme_id=programme_id, cause=cause, actor="bench", triggered_s=triggered_s,
             triggered_at=now,
         )  # fmt: skip
     return CLOCK.monotonic_s() - triggered_s
 
 
-def measure(conn: Connection) -> tuple[list[float], list[float], int]:
+def measure(conn: Connection, programme_id: str) -> tuple[list[float], list[float], int]:
     """Return seconds until repaired and until checked, by event, and how many checks released a schedule."""
-    fill(conn)
+    fill(conn, programme_id)
     seen: dict[str, int] = {}
-    happen(conn, 2)
+    happen(conn, programme_id, 2)
     improve_changed(conn, IDS, CLOCK, seen)  # compiles, or loads what was compiled
     repaired, checked, released = [], [], 0
     for number in range(EVENTS):
         started_s = CLOCK.monotonic_s()
-        repaired.append(happen(conn, number))
+        repaired.append(happen(conn, programme_id, number))
         before = checks(conn)
         released += len(improve_changed(conn, IDS, CLOCK, seen))
         if checks(conn) > before:
@@ -139,15 +148,20 @@ def run() -> list[Figure]:
         try:
             with closing(connect(server.url())) as conn:
                 migrate(conn, now=CLOCK.now())
-                repaired, checked, released = measure(conn)
+                repaired, checked, released = measure(conn, PLAIN)
+                load = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+                painted = measure(conn, PAINTED)
         finally:
             server.stop()
     what = f"{VEHICLES} vehicles, {STATIONS} stations, {OPTIONS} ratios, {EVENTS} events"
     note = f"1,000 runs of both plans; {len(checked)} checks, {released} released; median {np.median(checked):.2f} s"
-    load = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     return [
         Figure(name="replan.repair_p95_ms", value=round(1000 * float(np.quantile(repaired, 0.95)), 1), unit="ms",
                target=200, better="lower", note=f"{what}; event to repair committed; {load}"),
         Figure(name="replan.checked_p95_s", value=round(float(np.quantile(checked, 0.95)), 2), unit="s", target=3,
                better="lower", note=f"{note}; {load}"),
+        Figure(name="replan.painted_checked_p95_s", value=round(float(np.quantile(painted[1], 0.95)), 2), unit="s",
+               target=3, better="lower",
+               note=f"{what}, {COLOURS} colours, {BATCH_MAX} of one in a row; {len(painted[1])} checks, {painted[2]} released;"
+                    f" load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"),
     ]  # fmt: skip

@@ -384,8 +384,12 @@ def test_over_the_api_the_choice_is_asked_listed_and_enforced(
 ) -> None:
     with transaction(conn):
         line(conn, permille=999)
-        order = started_order(conn)
-        take_parts(conn, line_of_programme(conn, "wren"), [fitted(order, "B-17")], vins={}, **who())
+        order, left = started_order(conn), started_order(conn)
+        parts = [fitted(order, "B-17"), fitted(left, "B-17")]
+        take_parts(conn, line_of_programme(conn, "wren"), parts, vins={}, **who())
+        conn.execute(
+            "UPDATE plant_order SET state = 'born', vin = 'WRR1ZZZ00PA000001' WHERE id = %s", (left,)
+        )
     headers = {
         role: {"Authorization": f"Bearer {add_account(pg_url, name, role)}"}
         for name, role in (("vera", Role.VIEWER), ("olga", Role.OPERATOR), ("anna", Role.APPROVER))
@@ -396,7 +400,7 @@ def test_over_the_api_the_choice_is_asked_listed_and_enforced(
         assert client.post(f"{base}/inspections", json=asked, headers=headers[Role.VIEWER]).status_code == 403
         lot = {"part": "battery", "lot": "B-17", "reason": "cells swell"}
         made = client.post(f"{base}/contained-lots", json=lot, headers=headers[Role.OPERATOR])
-        assert (made.status_code, made.json()["on_line"]) == (201, 1)
+        assert (made.status_code, made.json()["on_line"], made.json()["born"]) == (201, 1, 1)
         again = client.post(f"{base}/contained-lots", json=lot, headers=headers[Role.OPERATOR])
         assert again.status_code == 409
         (row,) = client.post(f"{base}/inspections", json=asked, headers=headers[Role.OPERATOR]).json()
@@ -425,6 +429,10 @@ def test_over_the_api_the_choice_is_asked_listed_and_enforced(
             f"{base}/contained-lots", params={"every": True}, headers=headers[Role.VIEWER]
         ).json()
         assert [each["release_reason"] for each in lots] == ["used up"]
+        never = client.post(
+            f"{base}/contained-lots", json=lot | {"lot": "b17"}, headers=headers[Role.OPERATOR]
+        )
+        assert (never.status_code, never.json()["on_line"], never.json()["born"]) == (201, 0, 0)
 
 
 def test_a_contained_lot_that_came_with_a_registration_is_known_when_that_is_tried_again_without_it(

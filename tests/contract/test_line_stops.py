@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ import pytest
 
 from ringroad.build import store, store_plant
 from ringroad.build.plan_line import ScheduleDocument
-from ringroad.build.store_stops import OPEN_MAX, begin_stop, end_stop
+from ringroad.build.store_stops import OPEN_MAX, begin_stop, end_stop, get_stop
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import Conflict
@@ -102,6 +103,37 @@ def schedule(conn: Connection, due: list[datetime | None]) -> None:
         )  # fmt: skip
 
 
+def test_a_station_that_is_told_to_stand_once_more_has_one_stop_that_ends_once(people: People) -> None:
+    first = begin(people.operator, expected_s=900).json()
+    again = begin(people.approver, event_id="plc-7/1", reason="E-stop", began_at=first["began_at"])
+    assert (again.status_code, again.json()) == (201, first)
+    causes = ["breakdown"]
+    assert [each["cause"] for each in people.viewer.get(SCHEDULES).json()] == causes, "planned anew once"
+    quality = begin(people.operator, kind="quality").json()
+    glass = begin(people.operator, options=["sunroof"]).json()
+    assert len({first["id"], quality["id"], glass["id"]}) == 3, "another kind, other options"
+    end = people.operator.post(f"/api/v1/line-stops/{first['id']}/end", json={})
+    assert end.status_code == 200, end.text
+    standing = people.viewer.get(STOPS, params={"only_open": True}).json()
+    assert {each["id"] for each in standing} == {quality["id"], glass["id"]}
+    ids = {first["id"], begin(people.operator).json()["id"]}
+    assert len(ids) == 2, "it stands again"
+
+
+def test_a_stop_that_is_told_late_is_the_one_that_stood_then(conn: Connection) -> None:
+    now = CLOCK.now()
+    told: dict[str, Any] = {
+        "programme_id": "roadster", "station": "roof", "kind": "breakdown", "reason": "x", "actor": "a",
+    }  # fmt: skip
+    with transaction(conn):
+        first, _ = begin_stop(conn, IDS, **told, now=now - timedelta(minutes=9), event_id="1")
+        end_stop(conn, IDS, stop_id=first.id, actor="a", now=now - timedelta(minutes=5))
+        late = begin_stop(conn, IDS, **told, now=now, began_at=now - timedelta(minutes=8), event_id="2")
+        assert late == (get_stop(conn, first.id), False)
+        close = now - timedelta(minutes=5, seconds=3)  # clocks differ: it may have stopped again
+        assert begin_stop(conn, IDS, **told, now=now, began_at=close, event_id="3")[1]
+
+
 def test_a_breakdown_replans_the_line_and_its_end_does_again_and_each_fact_names_its_cause(
     people: People, conn: Connection
 ) -> None:
@@ -129,7 +161,7 @@ def test_a_breakdown_replans_the_line_and_its_end_does_again_and_each_fact_names
 
 def test_how_long_a_station_stands_is_the_programmes_word_if_nobody_says(people: People) -> None:
     assert begin(people.operator).json()["expected_s"] == 1_800
-    assert begin(people.operator, expected_s=60).json()["expected_s"] == 60
+    assert begin(people.operator, "wheels", expected_s=60).json()["expected_s"] == 60
 
 
 def test_a_quality_stop_for_an_option_holds_its_orders_and_only_an_approver_lifts_it(people: People) -> None:
@@ -209,14 +241,18 @@ def test_a_stop_cannot_end_before_it_began_or_in_the_future(people: People) -> N
 
 def test_stops_that_nobody_ends_have_a_limit(conn: Connection) -> None:
     who: dict[str, Any] = {"actor": "tester", "now": CLOCK.now()}
-    told: dict[str, Any] = {"programme_id": "roadster", "station": "roof", "kind": "breakdown", "reason": "r"}
+    told: dict[str, Any] = {"programme_id": "roadster", "station": "roof", "reason": "r"}
+    names = ("sunroof", "tow_bar", "air_suspension", "night_vision", "city", "premium")
+    subsets = [each for n in range(len(names)) for each in itertools.combinations(names, n)]
+    kinds = itertools.product(("breakdown", "quality"), subsets)
+    some: list[dict[str, Any]] = [{"kind": kind, "options": each} for kind, each in kinds][: OPEN_MAX + 1]
     with transaction(conn):
-        stops = [begin_stop(conn, IDS, **told, **who)[0] for _ in range(OPEN_MAX)]
+        stops = [begin_stop(conn, IDS, **told, **what, **who)[0] for what in some[:OPEN_MAX]]
     with transaction(conn), pytest.raises(Conflict, match=f"{OPEN_MAX} stops"):
-        begin_stop(conn, IDS, **told, **who)
+        begin_stop(conn, IDS, **told, **some[OPEN_MAX], **who)
     with transaction(conn):
         assert end_stop(conn, IDS, stop_id=stops[0].id, **who)[1]
-        assert begin_stop(conn, IDS, **told, **who)[1]
+        assert begin_stop(conn, IDS, **told, **some[0], **who)[1]
 
 
 def test_the_twin_knows_what_stands_when_a_question_is_asked_and_when_a_plan_is_judged(

@@ -57,7 +57,7 @@ def conn(pg_url: str) -> Iterator[Connection]:
             )
             opened.execute(
                 "INSERT INTO line_baseline (programme_id, release_id, packages, set_at)"
-                """ VALUES ('wren', 'release_1', '{"van": {}, "city": {}}', now())"""
+                """ VALUES ('wren', 'release_1', '{"van": {"gateway": "p1", "brake": "p2"}}', now())"""
             )
         yield opened
 

@@ -37,6 +37,19 @@ def client(pg_url: str, tmp_path: Path) -> Iterator[httpx.Client]:
             yield opened
 
 
+def flash(pg_url: str) -> None:
+    """Give the line a baseline for each ECU of a van."""
+    with connect(pg_url) as conn, transaction(conn):
+        conn.execute(
+            "INSERT INTO release (id, programme_id, name, version, state, document, created_by, created_at, signed_at)"
+            " VALUES ('release_1', 'wren', 'R', '1', 'signed', '{}', 'tester', now(), now())"
+        )
+        conn.execute(
+            "INSERT INTO line_baseline (programme_id, release_id, packages, set_at)"
+            """ VALUES ('wren', 'release_1', '{"van": {"gateway": "p1", "brake": "p2"}}', now())"""
+        )
+
+
 def test_a_document_is_kept_by_generation_and_chosen_for_its_programme(client: httpx.Client) -> None:
     own = client.get("/plants/wren").json()
     assert (own["generation"], own["runs"]) == (0, ["wren"])
@@ -75,15 +88,7 @@ def test_a_document_is_kept_by_generation_and_chosen_for_its_programme(client: h
 def test_a_line_rests_by_its_calendar_and_another_one_plans_it_again(
     client: httpx.Client, pg_url: str
 ) -> None:
-    with connect(pg_url) as conn, transaction(conn):
-        conn.execute(
-            "INSERT INTO release (id, programme_id, name, version, state, document, created_by, created_at, signed_at)"
-            " VALUES ('release_1', 'wren', 'R', '1', 'signed', '{}', 'tester', now(), now())"
-        )
-        conn.execute(
-            "INSERT INTO line_baseline (programme_id, release_id, packages, set_at)"
-            """ VALUES ('wren', 'release_1', '{"van": {}, "city": {}}', now())"""
-        )
+    flash(pg_url)
     today = datetime.now(UTC).date()
     always, *shut = [
         HOURS.sub(
@@ -125,6 +130,49 @@ def test_a_line_rests_by_its_calendar_and_another_one_plans_it_again(
     assert late.status_code == 422
     assert f"leaves the line at {opens.astimezone(UTC).isoformat(timespec='minutes')[:15]}" in late.text
     assert "calendar 'two shifts'" in late.text
+
+
+def test_a_programme_file_that_makes_the_line_another_one_plans_it_again(
+    client: httpx.Client, pg_url: str
+) -> None:
+    flash(pg_url)
+
+    def imported(source: str) -> list[str]:
+        """Return the causes of all schedules, newest first, after a file replaced the one before."""
+        generation = client.get("/programmes/wren").json()["generation"]
+        answer = client.post("/programmes", json={"source": source, "generation": generation})
+        assert answer.status_code == 200, answer.text
+        return [each["cause"] for each in client.get("/programmes/wren/schedules").json()]
+
+    def newest() -> dict[str, Any]:
+        document: dict[str, Any] = client.get("/programmes/wren/schedules").json()[0]["document"]
+        return document
+
+    assert imported(PROGRAMME.replace("cycle_s = 58", "cycle_s = 59")) == [], "nothing was planned yet"
+    plain, with_bar = (
+        client.post("/orders", json={"programme_id": "wren", "variant": "van", "options": options}).json()[
+            "id"
+        ]
+        for options in ([], ["tow_bar"])
+    )
+    assert imported(PROGRAMME.replace('"Wren"', '"Wren II"')) == ["line_changed", "new_orders", "new_orders"]
+    assert newest()["sequence"] == [plain, with_bar]
+    (fact,) = client.get("/facts", params={"kind": "schedule.replanned", "limit": 1}).json()
+    (told, *_) = client.get("/facts", params={"kind": "programme.imported", "limit": 1}).json()
+    assert fact["causes"][0] == told["id"]
+    assert fact["body"]["cause"] == "line_changed"
+
+    schedules = ["line_changed", "new_orders", "new_orders"]
+    assert imported(PROGRAMME.replace('"Wren"', '"Wren III"')) == schedules, "the line is as it was"
+    without = PROGRAMME.replace('options = ["tow_bar"]', "options = []").split("# At most")
+    without[1] = without[1].split("# The orchestrator's", 1)[1]
+    assert imported("#".join(without)) == ["line_changed", *schedules]
+    assert newest()["sequence"] == [plain]
+    (held,) = newest()["held"]
+    assert held == {
+        "order_id": with_bar,
+        "reason": "tow_bar is blocked: programme wren does not have it any more",
+    }
 
 
 def test_what_a_chosen_plant_could_not_build_is_refused_and_changes_nothing(client: httpx.Client) -> None:

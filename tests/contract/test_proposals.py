@@ -189,6 +189,34 @@ def test_what_did_not_come_true_is_taken_back(
     assert [each["kind"] for each in facts][:2] == ["plant.shifted", "plant.shifted"]
 
 
+def test_what_is_tried_and_taken_back_and_what_is_learned_plans_the_line_again(
+    plants: Plants, pg_url: str
+) -> None:
+    def causes() -> list[str]:
+        return [each["cause"] for each in plants.olga.get("/programmes/wren/schedules").json()]
+
+    order = {"programme_id": "wren", "variant": "van"}
+    assert plants.olga.post("/orders", json=order).status_code == 201
+    row = proposed(plants, pg_url, plants.olga)
+    path = f"/proposals/{row['id']}"
+    assert plants.anna.post(f"{path}/accept", json={"generation": row["generation"]}).is_success
+    assert causes() == ["line_changed", "new_orders"]
+    (fact,) = plants.olga.get("/facts", params={"kind": "schedule.replanned", "limit": 1}).json()
+    (told,) = plants.olga.get("/facts", params={"kind": "plant.shifted", "limit": 1}).json()
+    assert (fact["causes"][0], fact["actor"]) == (told["id"], "anna")
+
+    slower = row["shifts"][0]["key"].split("/")[-1].partition("#")[0]
+    before = plants.mean(row["shifts"][0]["key"])
+    build(pg_url, {slower: 3 * before}, vehicles=50)
+    with connect(pg_url) as conn:
+        assert look_at_trials(conn, IDS, CLOCK) == 1
+    assert plants.olga.get(path).json()["state"] == "withdrawn"
+    assert causes() == ["line_changed", "line_changed", "new_orders"], "by the worker, too"
+    build(pg_url, {slower: 3 * before}, vehicles=20)
+    assert plants.olga.post("/plants/wren-mother/learn").json()["generation"] == 4
+    assert causes() == ["line_changed"] * 3 + ["new_orders"]
+
+
 def test_who_may_not_and_what_cannot_be_changes_nothing(plants: Plants, pg_url: str) -> None:
     assert plants.anna.post("/plants/wren-mother/propose").status_code == 422, "nobody's clone"
     assert plants.olga.post("/plants/nowhere/propose").status_code == 404

@@ -79,6 +79,7 @@ class ScheduleDocument:
         held: orders that wait, with the reason.
         violations: windows in which a station gets more than it can bear.
         late_orders: orders that will miss their due time.
+        made_late: orders that are late by it and were not by the sequence before, at the same moment; new ones, too.
         early_orders: orders whose vehicle will be there before anybody wants it.
         baseline_release_id: what vehicles of this schedule are flashed with.
         blocked: option to reason.
@@ -105,6 +106,7 @@ class ScheduleDocument:
     moved: int = 0
     stopped: Mapping[str, str] = field(default_factory=dict)
     early_orders: int = 0
+    made_late: tuple[str, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
         """Return the JSON form kept in `line_schedule.document`."""
@@ -122,7 +124,11 @@ class ScheduleDocument:
             "soft_violations": self.soft_violations,
             "paint_changes": self.paint_changes,
             "moved": self.moved,
-        } | ({"stopped": dict(self.stopped)} if self.stopped else {})
+        } | {
+            name: told
+            for name, told in (("stopped", dict(self.stopped)), ("made_late", list(self.made_late)))
+            if told
+        }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> ScheduleDocument:
@@ -131,6 +137,7 @@ class ScheduleDocument:
         body = {key: value for key, value in document.items() if key in known}
         body["sequence"] = tuple(body["sequence"])
         body["held"] = tuple(HeldOrder(**held) for held in body["held"])
+        body["made_late"] = tuple(body.get("made_late", ()))
         return cls(**body)
 
 
@@ -187,23 +194,19 @@ def decide_schedule(
     else:
         found = repair(problem, running) if problem.frozen < len(running) else _fresh(problem)
     sequence = tuple(problem.cars[index].id for index in found)
-    return measured(
-        problem,
-        by_id,
-        line,
-        now=now,
-        document=ScheduleDocument(
-            sequence=sequence,
-            held=tuple(sorted(held, key=lambda item: item.order_id)),
-            violations=0,
-            late_orders=0,
-            baseline_release_id=baseline,
-            blocked=dict(blocked),
-            frozen=len(fixed),
-            moved=count_moved(parent, sequence),
-            stopped=stopped_stations(stops),
-        ),
+    document = ScheduleDocument(
+        sequence=sequence,
+        held=tuple(sorted(held, key=lambda item: item.order_id)),
+        violations=0,
+        late_orders=0,
+        baseline_release_id=baseline,
+        blocked=dict(blocked),
+        frozen=len(fixed),
+        moved=count_moved(parent, sequence),
+        stopped=stopped_stations(stops),
+        made_late=_made_late(parent, sequence, by_id, line, now=now),
     )
+    return measured(problem, by_id, line, now=now, document=document)
 
 
 def line_problem(
@@ -256,11 +259,7 @@ def measured(
     """Return a schedule with what its sequence costs, counted from scratch."""
     cost = count_cost(problem, document.sequence)
     time = working_time(line.calendar, start=now)
-    late = sum(
-        1
-        for position, order_id in enumerate(document.sequence)
-        if (due := orders[order_id].due_at) is not None and _position(due, line, time, now=now) < position
-    )
+    late = _late(document.sequence, orders, line, time, now=now)
     early = sum(
         1
         for position, order_id in enumerate(document.sequence)
@@ -271,10 +270,32 @@ def measured(
         document,
         early_orders=early,
         violations=cost[Level.OVERLONG] + cost[Level.RATIOS],
-        late_orders=late,
+        late_orders=len(late),
+        made_late=tuple(each for each in document.made_late if each in late),
         soft_violations=cost[Level.SOFT_RATIOS],
         paint_changes=cost[Level.PAINT],
     )
+
+
+def _late(
+    sequence: Sequence[str], orders: Mapping[str, Order], line: Line, time: WorkingTime, *, now: datetime
+) -> set[str]:
+    """Return orders of a sequence that miss their due time."""
+    return {
+        order_id
+        for position, order_id in enumerate(sequence)
+        if (due := orders[order_id].due_at) is not None and _position(due, line, time, now=now) < position
+    }
+
+
+def _made_late(
+    parent: Sequence[str], sequence: Sequence[str], orders: Mapping[str, Order], line: Line, *, now: datetime
+) -> tuple[str, ...]:
+    """Return orders that a sequence makes late: that are not by the one before, began it now; in their new order."""
+    time = working_time(line.calendar, start=now)
+    before = _late([each for each in parent if each in orders], orders, line, time, now=now)
+    after = _late(sequence, orders, line, time, now=now)
+    return tuple(each for each in sequence if each in after - before)
 
 
 def count_moved(before: Sequence[str], after: Sequence[str]) -> int:

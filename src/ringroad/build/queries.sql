@@ -406,6 +406,14 @@ UNION SELECT o.id FROM plant_order o
  WHERE o.programme_id = :programme_id AND o.state IN ('open', 'building') AND r.lots ->> :part = :lot
  ORDER BY 1 LIMIT :rows_max;
 
+-- name: born_with_lot^
+SELECT count(*) AS vehicles FROM (
+  SELECT p.order_id FROM built_part p JOIN plant_order o ON o.id = p.order_id
+   WHERE p.programme_id = :programme_id AND p.part = :part AND p.lot = :lot AND o.vin IS NOT NULL
+  UNION SELECT o.id FROM plant_order o
+    JOIN station_result r ON r.programme_id = o.programme_id AND r.vehicle = o.id
+   WHERE o.programme_id = :programme_id AND o.state = 'born' AND r.lots ->> :part = :lot) AS had;
+
 -- name: claim^
 SELECT id, vin, part, fault_code, body AS text, occurred_at FROM claim
  WHERE programme_id = :programme_id AND id = :claim_id;

@@ -15,11 +15,11 @@ from typing import Any, Final, Literal
 from psycopg.types.json import Jsonb
 
 from ringroad.build.logistics.store import availability_of
-from ringroad.build.model import Line
+from ringroad.build.model import Line, Programme
 from ringroad.build.plan_line import Cause, Order, ScheduleDocument, decide_schedule
 from ringroad.build.plan_line import earliest_at as leaves_at
 from ringroad.build.stops import on_line
-from ringroad.build.store import get_baseline, get_programme
+from ringroad.build.store import Baseline, get_baseline, get_programme
 from ringroad.build.store_packages import SQL
 from ringroad.build.store_stops import open_stops
 from ringroad.kernel.clock import Clock, Ids
@@ -27,7 +27,7 @@ from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.storage.db import Connection, expect_one, of_row
-from ringroad.storage.ledger import append_fact, causes_of, last_of, latest_fact
+from ringroad.storage.ledger import append_fact, causes_of, last_of, latest_fact, latest_of_kinds
 
 ORDERS_MAX: Final = 10_000  # waiting orders read at once; a schedule takes the first 2,000
 
@@ -336,17 +336,30 @@ def save_schedule(
 
 
 def _event_behind(conn: Connection, schedule: Schedule, stop_id: str | None) -> list[str]:
-    """Return the newest fact about a blocked part, a stop or demand, if that is what the line was replanned for."""
+    """Return the newest fact about a blocked part, a stop, demand or the line, if that is what it was replanned for."""
     if stop_id is not None:
         return last_of(conn, stop_id)
     if schedule.cause == "demand_shift":
         return causes_of(conn, [(FactKind.DEMAND_SHIFTED, schedule.programme_id)])
-    if schedule.cause != "blocked_part":
-        return []
-    kinds = (FactKind.OPTION_BLOCKED, FactKind.OPTION_UNBLOCKED)
-    facts = [latest_fact(conn, kind=kind, subject=schedule.programme_id) for kind in kinds]
+    of = schedule.programme_id
+    match schedule.cause:
+        case "blocked_part":
+            facts = [latest_of_kinds(conn, (FactKind.OPTION_BLOCKED, FactKind.OPTION_UNBLOCKED), subject=of)]
+        case "line_changed":
+            plant_id = get_programme(conn, of).plant_id
+            facts = [
+                latest_of_kinds(conn, (FactKind.PROGRAMME_IMPORTED,), subject=of),
+                latest_of_kinds(conn, _OF_PLANT, subject=plant_id) if plant_id else None,
+            ]
+        case _:
+            facts = []
     newest = max((fact for fact in facts if fact), key=lambda fact: (fact.recorded_at, fact.id), default=None)
     return [newest.id] if newest else []
+
+
+_OF_PLANT: Final = (
+    FactKind.PLANT_IMPORTED, FactKind.PLANT_CHOSEN, FactKind.PLANT_LEARNED, FactKind.PLANT_SHIFTED,
+)  # fmt: skip
 
 
 def _evidence(schedule: Schedule) -> dict[str, Any]:
@@ -409,8 +422,7 @@ def replan(
         (*before, *(parent or ()))
     )  # a site that takes a line over has no schedule of its own
     frozen = [*(order_id for order_id in placed if order_id in building), *sorted(building - placed.keys())]
-    bare = set(programme.variants) - set(baseline.packages) if baseline else set()
-    unbuilt = dict.fromkeys(sorted(bare), "the baseline has no software for it")
+    unbuilt = _unbuilt(programme, baseline, orders)
     document = decide_schedule(
         orders,
         programme.line,
@@ -430,6 +442,16 @@ def replan(
         document=document, replan_latency_us=latency_us, actor=actor, now=clock.now(), order_id=order_id,
         stop_id=stop_id, work_started_at=triggered_at,
     )  # fmt: skip
+
+
+def _unbuilt(programme: Programme, baseline: Baseline | None, orders: Sequence[Order]) -> dict[str, str]:
+    """Return variants without software, and what orders have and the programme has no more; each with the reason."""
+    offered = {name for each in programme.variants.values() for name in (each.name, *each.options)}
+    gone = {name for each in orders for name in each.features} - offered
+    bare = set(programme.variants) - set(baseline.packages) if baseline else set()
+    return dict.fromkeys(sorted(gone), f"programme {programme.id} does not have it any more") | dict.fromkeys(
+        sorted(bare), "the baseline has no software for it"
+    )
 
 
 def _move_order(

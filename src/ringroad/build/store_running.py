@@ -17,6 +17,7 @@ from ringroad.build.store import get_programme
 from ringroad.build.store_plant import Schedule, current_schedule, waiting_orders
 from ringroad.build.store_stops import open_stops
 from ringroad.build.store_times import line_drift
+from ringroad.build.twin.assumed import LineSource, source_of
 from ringroad.build.twin.drift import StationDrift
 from ringroad.kernel.errors import NotFound
 from ringroad.storage.db import Connection
@@ -34,6 +35,7 @@ class Running:
     available: Mapping[str, PartAvailability] = field(
         default_factory=dict
     )  # when parts are there, by order, as was last said
+    source: LineSource = field(default_factory=LineSource)  # who says what the line is
 
 
 def load_running(conn: Connection, programme_id: str) -> Running:
@@ -41,7 +43,8 @@ def load_running(conn: Connection, programme_id: str) -> Running:
     schedule = current_schedule(conn, programme_id)
     if schedule is None:
         raise NotFound(f"{programme_id} has no schedule")
-    line = get_programme(conn, programme_id).programme.line
+    stored = get_programme(conn, programme_id)
+    line = stored.programme.line
     waits = get_outlook(conn, programme_id).document.get("orders", {})
     return Running(
         schedule=schedule,
@@ -50,4 +53,5 @@ def load_running(conn: Connection, programme_id: str) -> Running:
         stops=tuple(on_line(open_stops(conn, programme_id=programme_id), line)),
         drift=line_drift(conn, programme_id, line),
         available={order_id: availability_from(given) for order_id, given in waits.items()},
+        source=source_of(programme_id, stored.source, stored.plant),
     )

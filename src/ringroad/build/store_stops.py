@@ -2,7 +2,8 @@
 
 The caller opens the transaction, and replans in it: the line never runs on a schedule that has not seen a stop.
 
-Invariant: an event is kept once, however often it is told; an event that cannot be changes nothing.
+Invariants: an event is kept once, however often it is told, and one that cannot be changes nothing; of one kind and for
+the same options a station has one stop at a time, whoever tells of it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def begin_stop(
         began_at: when it began; None: now.
 
     Returns:
-        The stop, and whether it is new.
+        The stop, and whether it is new. Where the station stands for this already, told by whomever, that is the stop:
+        it stays as it is, and ends once.
 
     Raises:
         NotFound: no such programme.
@@ -77,6 +79,9 @@ def begin_stop(
     if known is not None:
         return _known(_stop(known), wanted, said_when=began_at is not None), False
     standing = open_stops(conn, programme_id=programme_id)
+    same = _joined(conn, wanted, standing)
+    if same is not None:
+        return same, False
     if len(standing) >= OPEN_MAX:
         raise Conflict(f"{OPEN_MAX} stops of {programme_id} stand", hint="end those that are over")
     keep_stop(conn, ids, wanted, actor=actor, now=now)
@@ -221,6 +226,20 @@ def _check(programme: Programme, stop: LineStop, *, now: datetime) -> None:
             f"{stop.station} cannot have stood since {stop.began_at.isoformat()} unnoticed",
             hint=f"at most {EXPECTED_S_MAX} seconds ago",
         )
+
+
+def _joined(conn: Connection, told: LineStop, standing: Sequence[LineStop]) -> LineStop | None:
+    """Return the stop that is told of once more: one that stands, or stood when this began, clocks apart."""
+    settled = told.began_at + timedelta(seconds=AHEAD_S_MAX)
+    over = [
+        each
+        for each in stops_at(conn, programme_id=told.programme_id, at=told.began_at)
+        if each.ended_at is not None and settled < each.ended_at
+    ]
+    what = (told.station, told.kind, told.options)
+    return next(
+        (each for each in (*standing, *over) if (each.station, each.kind, each.options) == what), None
+    )
 
 
 def _known(kept: LineStop, told: LineStop, *, said_when: bool) -> LineStop:

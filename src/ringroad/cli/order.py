@@ -10,6 +10,7 @@ import click
 from ringroad.cli.client import Client
 from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
 from ringroad.cli.names import programme_of, read_due
+from ringroad.cli.schedule_text import made_late_text
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table, tail, when
 from ringroad.kernel.errors import RingroadError
@@ -65,8 +66,12 @@ def add(
     text = "\n".join(
         f"order {row['id']}: {_what(row['variant'], row['options'])}, {row['state']}" for row in rows
     )
+    ids = {row["id"] for row in rows}
+    others = dict.fromkeys(each for row in rows for each in row.get("made_late", ()) if each not in ids)
+    if made := made_late_text(list(others)):
+        text += f"\n{made}"
     if due:
-        text += _late(client, str(body["programme_id"]), {row["id"] for row in rows})
+        text += _late(client, str(body["programme_id"]), ids)
     shell.show(rows[0] if count == 1 else rows, text=text)
 
 

@@ -7,6 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 import httpx
 
 from ringroad.build.model import Line, Programme
+from ringroad.build.working_time import rests_until
 from ringroad.cli import (
     plant_balance,
     plant_clone,
@@ -30,7 +32,7 @@ from ringroad.cli.names import programme_of
 from ringroad.cli.plant_home import surroundings, vin_plant
 from ringroad.cli.shell import Shell
 from ringroad.cli.simulated import logging_to_file, run_until_told, shown, vehicles_folder
-from ringroad.cli.tables import counted, table, tail
+from ringroad.cli.tables import counted, exactly, table, tail
 from ringroad.kernel.clock import Clock, new_secret
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, RingroadError
 from ringroad.kernel.limits import PAGE_ROWS_MAX
@@ -73,7 +75,11 @@ group.add_command(plant_world.world)
 @click.option("--count", type=click.IntRange(1, 1_000_000), help="End after so many vehicles.")
 @click.option(
     "--speed", type=click.FloatRange(0.1, 1e6), default=60.0, show_default=True,
-    help="Seconds of the line per second.",
+    help="Seconds of the line in a second on the wall; 1 is real time.",
+)  # fmt: skip
+@click.option(
+    "--by-calendar", is_flag=True,
+    help="Stand while the line's calendar is shut, by the clock on the wall; else vehicles are built at any hour.",
 )  # fmt: skip
 @click.option(
     "--slow", metavar="STATION=PERCENT", multiple=True,
@@ -104,6 +110,7 @@ def run(
     once: bool,
     count: int | None,
     speed: float,
+    by_calendar: bool,
     slow: tuple[str, ...],
     faulty: tuple[str, ...],
     lots: tuple[str, ...],
@@ -113,6 +120,8 @@ def run(
 
     Each is flashed with the baseline through the update agents, tests itself, and becomes a folder.
     `ringroad fleet drive` lets them drive; `ringroad plant drift` shows what the stations measured.
+
+    The takt alone paces it, `--speed` times as fast as the plan says; times that stations tell are those of the line.
 
     Ctrl-C ends it; what stands on the line then, or after a kill, is built by the next run.
     Exit status 1 when a vehicle could not be built.
@@ -136,8 +145,7 @@ def run(
     access = access_of(shell)
     lock = _lock(place)
     try:
-        stations = counted(line_settings.stations, "station")
-        shell.say(f"{line.name} of {programme}: {stations}, a vehicle every {line.takt_s / speed:.3g} s")
+        _begin(shell, programme, line, speed=speed, by_calendar=by_calendar)
         if reason is not None:
             shell.say(f"nothing to build{'' if once else ', the line waits'}: {reason.message}")
 
@@ -150,6 +158,7 @@ def run(
                     settings=line_settings, registrar=HttpRegistrar(api, programme), surroundings=home,
                     clock=shell.clock, secret=new_secret, vin_numbers=itertools.count(first), on_birth=told.birth,
                     on_refused=told.refusal, on_stand=told.stand, on_stopped=told.stopped, on_worked=told_of(api),
+                    on_rest=told.rest, rests_until=lambda: rests_until(line.calendar if by_calendar else None, now=shell.clock.now()),
                 )  # fmt: skip
                 told.recovery(await plant.recover())
                 await plant.run(stop=stop, births_max=count, until_empty=once)
@@ -204,7 +213,7 @@ def drift_text(twin: Mapping[str, Any]) -> str:
         "",
         "the twin is out of calibration and releases no schedule; to recalibrate, write into programme.toml",
         *(f'  station "{each["name"]}": {recalibrated(each)}' for each in wrong),
-        "then: ringroad programme import FILE --replace; ringroad schedule replan",
+        "then: ringroad programme import FILE --replace; the line is planned again with it",
     )
     return "\n".join(lines)
 
@@ -314,11 +323,29 @@ class _Told:
             self.shell.say(f"the line stands: {named}; ringroad schedule resume STATION lets it go on")
         self.stands = True
 
+    def rest(self, until: datetime) -> None:
+        if not self.stands:
+            self.shell.say(rest_text(until))
+        self.stands = True
+
     def recovery(self, found: Recovered) -> None:
         for vin in found.registered:
             self.shell.say(f"{vin}  was built before and is on record now")
         for vin in found.scrapped:
             self.shell.say(f"{vin}  was half built and is scrapped; its order is built again")
+
+
+def _begin(shell: Shell, programme: str, line: Line, *, speed: float, by_calendar: bool) -> None:
+    """Say how fast a line runs, and that it builds though its calendar is shut."""
+    stations = counted(len(line.stations), "station")
+    shell.say(f"{line.name} of {programme}: {stations}, a vehicle every {line.takt_s / speed:.3g} s")
+    if not by_calendar and (until := rests_until(line.calendar, now=shell.clock.now())):
+        shell.say(f"{rest_text(until)}, and this run builds nevertheless; --by-calendar waits")
+
+
+def rest_text(until: datetime) -> str:
+    """Return that a line rests, and until when. Pure."""
+    return f"the line rests by its calendar until {exactly(until.isoformat())}"
 
 
 @dataclass(slots=True)

@@ -116,7 +116,9 @@ def choose(shell: Shell, client: Client, *, plant: str, programme: str | None) -
     """
     programme = programme_of(client, programme)
     row = client.post(f"/plants/{plant}/choose", {"programme_id": programme})
-    shell.show(row, text=f"{plant} builds {programme} here; ringroad schedule replan plans with it")
+    shell.show(
+        row, text=f"{plant} builds {programme} here; a line that has a schedule is planned again with it"
+    )
 
 
 @click.command(

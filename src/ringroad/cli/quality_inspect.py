@@ -58,10 +58,21 @@ def contain(shell: Shell, client: Client, *, part: str, lot: str, reason: str, p
     """Let no vehicle with LOT of PART leave the line unless the gate that should catch it looked at it."""
     body = {"part": part, "lot": lot, "reason": reason}
     row = client.post(f"/programmes/{programme_of(client, programme)}/contained-lots", body)
-    text = f"lot {lot} of {part} is contained; {counted(row['on_line'], 'order')} on the line have it"
-    if not row["on_line"]:
-        text += "\nif some should: is that how stations tell this part and this lot?"
-    shell.show(row, text=text)
+    shell.show(row, text=said_text(row))
+
+
+def said_text(row: Mapping[str, Any]) -> str:
+    """Return what containing a lot means for vehicles that have it. Pure."""
+    lot, on_line, born = f"lot {row['lot']} of {row['part']}", row["on_line"], row.get("born") or 0
+    text = f"{lot} is contained; {counted(on_line, 'order')} on the line have it"
+    if born:
+        text += f"\n{counted(born, 'vehicle')} left the line with it before, which no gate can hold: ringroad trace lot {row['lot']}"
+    if not on_line and not born:
+        text += (
+            "\nno vehicle ever had it; those to come are looked at. If some should have had it: is that how stations tell"
+            " this part and this lot?"
+        )
+    return text
 
 
 @click.command("contained", epilog=example("ringroad quality contained"))

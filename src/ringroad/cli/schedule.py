@@ -208,10 +208,13 @@ def _checks(rows: Sequence[Mapping[str, Any]]) -> str:
     )  # fmt: skip
     if not rows:
         return found
-    assumed = rows[0]["document"]["assumed"]
-    return "\n\n".join(
-        (found, f"newest: {_verdict(rows[0])}" + (f"\nassumed: {'; '.join(assumed)}" if assumed else ""))
-    )
+    newest = rows[0]["document"]
+    said = [f"newest: {_verdict(rows[0])}"]
+    if newest.get("source"):  # checks of an older server have none
+        said.append(f"told by {newest['source']}")
+    if newest["assumed"]:
+        said.append(f"assumed: {'; '.join(newest['assumed'])}")
+    return "\n\n".join((found, "\n".join(said)))
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
@@ -247,6 +250,7 @@ def _text(
             ("held", f"{len(document['held'])}"),
             ("violations", f"{document['violations']}"),
             ("late", f"{document['late_orders']}"),
+            ("made late", [tail(each) for each in document.get("made_late", ())]),
             ("too early", document.get("early_orders") or ""),
             ("baseline", tail(document["baseline_release_id"])),
             ("blocked", [f"{option} ({reason})" for option, reason in document["blocked"].items()]),

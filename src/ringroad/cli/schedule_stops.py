@@ -52,6 +52,7 @@ def stop(
 ) -> None:
     """Record that STATION stands; the line waits for it and replans."""
     programme = programme_of(client, programme)
+    before = client.get(f"/programmes/{programme}/line-stops", only_open=True, limit=PAGE_ROWS_MAX)
     body: dict[str, Any] = {
         "station": station, "kind": "quality" if quality else "breakdown", "reason": reason, "options": list(options),
     }  # fmt: skip
@@ -60,6 +61,8 @@ def stop(
     row = client.post(f"/programmes/{programme}/line-stops", body)
     who = f" for {', '.join(row['options'])}" if row["options"] else ""
     said = f"{station} stands{who}, {minutes_text(row['expected_s'])} min are expected"
+    if row["id"] in {each["id"] for each in before}:
+        said = f"{station} stood{who} before, told by {row['stopped_by']}: {row['reason']}; it is one stop and ends once"
     shell.show(row, text=f"{said}\n{latency_text(current_schedule(client, programme))}")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from ringroad.cli.client import Client
-from ringroad.cli.tables import counted
+from ringroad.cli.tables import counted, tail
 from ringroad.kernel.errors import NotFound
+
+NAMED_MAX: Final = 5  # orders
 
 
 def current_schedule(client: Client, programme: str) -> dict[str, Any]:
@@ -22,7 +24,17 @@ def current_schedule(client: Client, programme: str) -> dict[str, Any]:
 def latency_text(row: Mapping[str, Any]) -> str:
     """Return what a replan made, and how long that took. Pure."""
     document = row["document"]
+    made = made_late_text(document.get("made_late", ()))
     return (
         f"schedule {row['generation']}: {counted(len(document['sequence']), 'car')}, {len(document['held'])} held, "
         f"replanned in {row['replan_latency_us'] / 1000:.1f} ms"
-    )
+    ) + (f"\n{made}" if made else "")
+
+
+def made_late_text(orders: Sequence[str]) -> str:
+    """Return which orders a new schedule makes late; nothing, where it makes none. Pure."""
+    if not orders:
+        return ""
+    named = ", ".join(tail(each) for each in orders[:NAMED_MAX])
+    more = f" and {len(orders) - NAMED_MAX} more" if len(orders) > NAMED_MAX else ""
+    return f"late by it, and not by the schedule before: {counted(len(orders), 'order')}: {named}{more}"

@@ -12,6 +12,7 @@ from msgspec import Meta
 from ringroad.build import store, store_downgrade, store_packages
 from ringroad.build.model import Package
 from ringroad.build.repository import store as repository
+from ringroad.build.store_replanned import replanned
 from ringroad.http import reading
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
@@ -114,11 +115,11 @@ class Signature(Command, frozen=True, kw_only=True):
 
 @route("POST", "/programmes", role=Role.OPERATOR, tag="build", errors=[409, 422])
 def import_programme(ctx: Ctx, request: Req, data: JSONBody[NewProgramme]) -> ProgrammeView:
-    """Import a programme file; every problem is named with its line.
+    """Import a programme file; every problem is named with its line. A line that it makes another one replans.
 
     An approver imports one that changes who signs for an ECU: `mender_signature` loosened, another supplier.
     """
-    with ctx.transaction() as conn:
+    with ctx.transaction() as conn, replanned(conn, ctx.ids, ctx.clock, actor=request.user.name):
         made = store_packages.import_programme(
             conn, ctx.ids, source=data.source, actor=request.user.name, now=ctx.clock.now(),
             generation=data.generation, may_loosen=request.user.may(Role.APPROVER),

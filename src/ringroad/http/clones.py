@@ -13,6 +13,7 @@ from ringroad.build.clone.plants import Lesson
 from ringroad.build.plant.model import Identity
 from ringroad.build.plant.read_identity import ID_PATTERN
 from ringroad.build.plant.store import StoredPlant, get_plant, runs_of
+from ringroad.build.store_replanned import replanned
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
 from ringroad.http.routes import TEXT_PATTERN, Command, Id, Req, route
@@ -95,8 +96,8 @@ def show_lesson(ctx: Ctx, *, plant_id: Id) -> LessonView:
 
 @route("POST", "/plants/{plant_id:str}/learn", role=Role.OPERATOR, tag="build", errors=[404, 409, 422])
 def learn(ctx: Ctx, request: Req, plant_id: Id) -> LessonView:
-    """Let a plant learn from its measured station times: its beliefs become the newest generation."""
-    with ctx.transaction() as conn:
+    """Let a plant learn from its measured station times: its beliefs become the newest generation, and its lines replan."""
+    with ctx.transaction() as conn, replanned(conn, ctx.ids, ctx.clock, actor=request.user.name):
         stored, lesson = store.save_lesson(
             conn, ctx.ids, plant_id=plant_id, actor=request.user.name, now=ctx.clock.now()
         )

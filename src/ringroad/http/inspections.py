@@ -88,8 +88,9 @@ def contain_lot(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[NewCont
             conn, ctx.ids, programme_id=programme_id, part=data.part, lot=data.lot, reason=data.reason,
             actor=request.user.name, now=ctx.clock.now(),
         )  # fmt: skip
+        born = store_draw.born_with(conn, programme_id=programme_id, part=data.part, lot=data.lot)
     return msgspec.structs.replace(
-        msgspec.convert(found, ContainedLotView, from_attributes=True), on_line=orders
+        msgspec.convert(found, ContainedLotView, from_attributes=True), on_line=orders, born=born
     )
 
 

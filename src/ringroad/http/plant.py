@@ -30,7 +30,7 @@ from ringroad.http.routes import (
     Title,
     route,
 )
-from ringroad.http.views_build import BlockedOption, OrderView, ScheduleView
+from ringroad.http.views_build import BlockedOption, OrderView, PlacedOrderView, ScheduleView
 from ringroad.storage.db import Connection
 
 Option = str
@@ -98,8 +98,8 @@ class Unblock(Command, frozen=True, kw_only=True):
 
 
 @route("POST", "/orders", role=Role.OPERATOR, tag="build", status=201, errors=[404, 409, 422])
-def add_order(ctx: Ctx, request: Req, data: JSONBody[NewOrder]) -> OrderView:
-    """Order a vehicle; the line replans at once."""
+def add_order(ctx: Ctx, request: Req, data: JSONBody[NewOrder]) -> PlacedOrderView:
+    """Order a vehicle; the line replans at once, and the answer names orders that this makes late."""
     triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
     with ctx.transaction() as conn:
         order = store_plant.add_order(
@@ -108,12 +108,17 @@ def add_order(ctx: Ctx, request: Req, data: JSONBody[NewOrder]) -> OrderView:
             earliest_at=data.earliest_at,
         )  # fmt: skip
         cause: Cause = "rush_order" if data.rush else "new_orders"
-        _replan(
+        late = _replan(
             conn, ctx, data.programme_id, cause, request=request, triggered_s=triggered_s, triggered_at=now,
             order_id=order.id,
-        )  # fmt: skip
+        ).document.made_late  # fmt: skip
     with ctx.connection() as conn:
-        return reading.one(reading.orders(conn, ids=[order.id]), f"order {order.id}")
+        found = reading.one(reading.orders(conn, ids=[order.id]), f"order {order.id}")
+    return PlacedOrderView(
+        **msgspec.structs.asdict(found),
+        late=order.id in late,
+        made_late=[each for each in late if each != order.id],
+    )
 
 
 @route("POST", "/orders/{order_id:str}/cancel", role=Role.OPERATOR, tag="build", errors=[404, 409, 422])
@@ -230,9 +235,9 @@ def _replan(
     triggered_s: float,
     triggered_at: datetime,
     order_id: str | None = None,
-) -> None:
+) -> store_plant.Schedule:
     """Replan in the transaction of the trigger: the line never runs on a schedule that has not seen it."""
-    store_plant.replan(
+    return store_plant.replan(
         conn, ctx.ids, ctx.clock, programme_id=programme_id, cause=cause, actor=request.user.name,
         triggered_s=triggered_s, triggered_at=triggered_at, order_id=order_id,
     )  # fmt: skip

@@ -13,9 +13,9 @@ from litestar.response import Stream
 
 from ringroad.build.plant import store
 from ringroad.build.plant.aas import AAS_BYTES_MAX, MEDIA, Form, export_aas, import_aas
+from ringroad.build.store_replanned import replanned
 from ringroad.http.auth import Account, Role
 from ringroad.http.context import Context, Ctx
-from ringroad.http.plants import replanned
 from ringroad.http.routes import Id, Req, route
 from ringroad.http.uploads import spooled
 from ringroad.http.views_plant import ImportedPlantView, imported_view
@@ -50,7 +50,7 @@ async def import_shell(ctx: Ctx, request: Req, generation: SeenPlant = None) -> 
 
 def _import(ctx: Context, path: Path, *, generation: int | None, account: Account) -> ImportedPlantView:
     plant = import_aas(path.read_bytes())
-    with ctx.transaction() as conn, replanned(conn, ctx, account.name):
+    with ctx.transaction() as conn, replanned(conn, ctx.ids, ctx.clock, actor=account.name):
         found, kept = store.import_plant(
             conn, ctx.ids, plant=plant, may_lower=account.may(Role.APPROVER), actor=account.name,
             now=ctx.clock.now(), generation=generation,

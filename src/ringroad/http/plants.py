@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 from litestar import Router
@@ -15,10 +13,9 @@ from ringroad.build.plant import store
 from ringroad.build.plant.diff import diff_plants
 from ringroad.build.plant.model import plain
 from ringroad.build.plant.read import PLANT_BYTES_MAX, plant_from_document, read_plant
-from ringroad.build.store_packages import list_programmes
-from ringroad.build.store_plant import current_schedule, replan
+from ringroad.build.store_replanned import replanned
 from ringroad.http.auth import Role
-from ringroad.http.context import Context, Ctx
+from ringroad.http.context import Ctx
 from ringroad.http.routes import TEXT_PATTERN, Command, Done, Generation, Id, Ref, Req, route
 from ringroad.http.views_plant import (
     ImportedPlantView,
@@ -31,28 +28,12 @@ from ringroad.http.views_plant import (
     plant_view,
 )
 from ringroad.kernel.errors import InvalidInput, NotFound
-from ringroad.storage.db import Connection
 
 Which = Annotated[int | None, Parameter(ge=1, le=2**31 - 1, description="Of the document; none: the newest")]
 Sha256 = Annotated[str, Parameter(pattern=r"^[0-9a-f]{64}$", description="Content hash of a structure")]
 Other = Annotated[
     str, Parameter(pattern=r"^[A-Za-z0-9_.:\-]{1,200}$", description="The plant to compare with")
 ]
-
-
-@contextmanager
-def replanned(conn: Connection, ctx: Context, actor: str) -> Iterator[None]:
-    """Replan the lines that become others within: a line never runs on a schedule that has not seen its calendar."""
-    triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()
-    before = {each.programme.id: each.programme.line for each in list_programmes(conn)}
-    yield
-    for each in list_programmes(conn):
-        programme = each.programme
-        if programme.line != before.get(programme.id) and current_schedule(conn, programme.id) is not None:
-            replan(
-                conn, ctx.ids, ctx.clock, programme_id=programme.id, cause="line_changed", actor=actor,
-                triggered_s=triggered_s, triggered_at=now,
-            )  # fmt: skip
 
 
 class NewPlant(Command, frozen=True, kw_only=True):
@@ -109,7 +90,7 @@ def import_plant(ctx: Ctx, request: Req, data: JSONBody[NewPlant]) -> ImportedPl
     """
     if (data.source is None) == (data.document is None):
         raise InvalidInput("either 'source' or 'document' says what the plant is")
-    with ctx.transaction() as conn, replanned(conn, ctx, request.user.name):
+    with ctx.transaction() as conn, replanned(conn, ctx.ids, ctx.clock, actor=request.user.name):
         find = functools.partial(store.find_structure, conn)
         if data.source is not None:
             plant = read_plant(data.source, find=find)
@@ -128,7 +109,7 @@ def choose_plant(ctx: Ctx, request: Req, plant_id: Id, data: JSONBody[ChoosePlan
 
     Where a gate of the line would look at less, an approver.
     """
-    with ctx.transaction() as conn, replanned(conn, ctx, request.user.name):
+    with ctx.transaction() as conn, replanned(conn, ctx.ids, ctx.clock, actor=request.user.name):
         store.require_work(store.get_plant(conn, plant_id).plant, now=ctx.clock.now())
         store.choose_plant(
             conn, ctx.ids, plant_id=plant_id, programme_id=data.programme_id, actor=request.user.name,

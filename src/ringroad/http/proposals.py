@@ -14,6 +14,7 @@ from ringroad.build.clone.store import save_told
 from ringroad.build.clone.store_proposals import Proposal
 from ringroad.build.clone.sums import CloneSums, sums_from
 from ringroad.build.plant.parameters import path_text
+from ringroad.build.store_replanned import replanned
 from ringroad.http.auth import Role
 from ringroad.http.clones import LessonView, lesson_view
 from ringroad.http.context import Ctx
@@ -135,7 +136,7 @@ def take_sums(ctx: Ctx, request: Req, data: JSONBody[Sums]) -> ProposedView:
 def learn_from_sums(ctx: Ctx, request: Req, data: JSONBody[Sums]) -> LessonView:
     """Let the document of a clone that builds elsewhere learn from what that says to its parents."""
     sums = sums_from(data.sums)
-    with ctx.transaction() as conn:
+    with ctx.transaction() as conn, replanned(conn, ctx.ids, ctx.clock, actor=request.user.name):
         return lesson_view(*save_told(conn, ctx.ids, sums=sums, actor=request.user.name, now=ctx.clock.now()))
 
 
@@ -164,8 +165,8 @@ def get_proposal(ctx: Ctx, *, proposal_id: Id) -> ProposalView:
     errors=[403, 404, 409, 422],
 )
 def accept_proposal(ctx: Ctx, request: Req, proposal_id: Id, data: JSONBody[Approve]) -> ProposalView:
-    """Try at the parent what its twin proved; whoever proposed it cannot accept it."""
-    with ctx.transaction() as conn:
+    """Try at the parent what its twin proved; whoever proposed it cannot accept it, and the line replans."""
+    with ctx.transaction() as conn, replanned(conn, ctx.ids, ctx.clock, actor=request.user.name):
         found = store.accept(
             conn, ctx.ids, proposal_id=proposal_id, generation=data.generation, actor=request.user.name,
             now=ctx.clock.now(),
@@ -189,7 +190,7 @@ def reject_proposal(ctx: Ctx, request: Req, proposal_id: Id, data: JSONBody[Reas
 )
 def withdraw_proposal(ctx: Ctx, request: Req, proposal_id: Id, data: JSONBody[Reason]) -> ProposalView:
     """Take back what is on trial: the parent believes again what it did before."""
-    with ctx.transaction() as conn:
+    with ctx.transaction() as conn, replanned(conn, ctx.ids, ctx.clock, actor=request.user.name):
         store.withdraw(
             conn, ctx.ids, proposal_id=proposal_id, generation=data.generation, reason=data.reason,
             actor=request.user.name, now=ctx.clock.now(),

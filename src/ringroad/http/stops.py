@@ -61,6 +61,8 @@ def list_stops(
 def begin_stop(ctx: Ctx, request: Req, programme_id: Id, data: JSONBody[NewStop]) -> LineStopView:
     """Record that a station stands; the line replans. The same event again changes nothing.
 
+    One that stands for this already, whoever told it, is that stop: the answer is as it was told first.
+
     Of a line that a site builds, there: the site hears nothing of a stop here.
     """
     triggered_s, now = ctx.clock.monotonic_s(), ctx.clock.now()

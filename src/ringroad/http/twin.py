@@ -17,7 +17,7 @@ from ringroad.build.store import get_programme
 from ringroad.build.store_past import EVENTS_MAX, Branch
 from ringroad.build.store_running import load_running
 from ringroad.build.store_what_if import DOWN_S_MAX
-from ringroad.build.twin.assumed import assumptions
+from ringroad.build.twin.assumed import assumptions, source_of
 from ringroad.build.twin.drift import VEHICLES_PER_FALSE_ALARM, StationDrift, out_of_calibration
 from ringroad.build.twin.planned import line_now, planned_vehicles
 from ringroad.build.working_time import rests_until
@@ -164,12 +164,16 @@ def get_line_times(ctx: Ctx, *, programme_id: Id) -> LineTimesView:
 def get_twin(ctx: Ctx, *, programme_id: Id) -> TwinView:
     """Say whether the line takes the times that its twin is told, station by station."""
     with ctx.connection() as conn:
-        line = get_programme(conn, programme_id).programme.line
+        stored = get_programme(conn, programme_id)
+        line = stored.programme.line
         drift = store_times.line_drift(conn, programme_id, line)
-    return twin_view(programme_id, drift, assumptions(line))
+    source = source_of(programme_id, stored.source, stored.plant)
+    return twin_view(programme_id, drift, assumptions(line, source), source=source.name)
 
 
-def twin_view(programme_id: str, drift: tuple[StationDrift, ...], assumed: tuple[str, ...]) -> TwinView:
+def twin_view(
+    programme_id: str, drift: tuple[StationDrift, ...], assumed: tuple[str, ...], *, source: str
+) -> TwinView:
     """Return how a twin fares, for people and programs. Pure."""
     states = {each.state for each in drift}
     return TwinView(
@@ -178,6 +182,7 @@ def twin_view(programme_id: str, drift: tuple[StationDrift, ...], assumed: tuple
         may_release=not out_of_calibration(drift),
         vehicles_per_false_alarm=VEHICLES_PER_FALSE_ALARM,
         assumed=list(assumed),
+        source=source,
         stations=[StationDriftView(**each.to_document()) for each in drift],
     )
 

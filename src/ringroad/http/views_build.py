@@ -119,6 +119,13 @@ class OrderView(View, frozen=True, kw_only=True):
     received_at: datetime
 
 
+class PlacedOrderView(OrderView, frozen=True, kw_only=True):
+    """An order that was taken, and what its schedule means for due times."""
+
+    late: bool  # it is planned to leave the line after it is due
+    made_late: list[str]  # other orders that were in time by the schedule before and are late by the new one
+
+
 class ScheduleView(View, frozen=True, kw_only=True):
     """An immutable line schedule; the newest is current."""
 
@@ -191,6 +198,7 @@ class TwinView(View, frozen=True, kw_only=True):
         int  # a right twin is called wrong within n vehicles with probability n by this at most
     )
     assumed: list[str]
+    source: str  # who says the rest: a plant document or the programme's file
     stations: list[StationDriftView]
 
 

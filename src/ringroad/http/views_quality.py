@@ -246,6 +246,7 @@ class ContainedLotView(View, frozen=True, kw_only=True):
     released_by: str
     release_reason: str
     on_line: int | None = None  # orders that had it when it was contained; said once
+    born: int | None = None  # vehicles that had left the line with it by then; said once
 
 
 def yields_view(programme_id: str, found: Yields, *, days: int) -> YieldsView:

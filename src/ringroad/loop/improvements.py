@@ -21,11 +21,13 @@ from ringroad.build.clone.store_proposals import (
 )
 from ringroad.build.plant.store import get_plant, runs_of
 from ringroad.build.store_plant import waiting_orders
+from ringroad.build.store_replanned import replanned
 from ringroad.build.store_times import line_drift
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict
 from ringroad.storage.db import Connection, apart, transaction
 
+ACTOR: Final = "system:planner"
 BROKEN: Final = "the line cannot be read; the worker's log says why"
 
 
@@ -55,7 +57,7 @@ def look_at_trials(conn: Connection, ids: Ids, clock: Clock) -> int:
     for proposal in proposals:
         with apart(conn, proposal_id=proposal.id):
             try:
-                with transaction(conn):
+                with transaction(conn), replanned(conn, ids, clock, actor=ACTOR):
                     ended += look_at_trial(conn, ids, proposal=proposal, now=clock.now()).outcome != "running"
             except Conflict:
                 continue  # looked at again next time

@@ -106,7 +106,7 @@ def _check(
     for left in reversed(range(SPARE_ROUNDS_MAX)):
         check = compare(
             waiting, document.sequence, orders, line, now=now, seed=seed, threads=os.cpu_count() or 1, stops=standing,
-            available=running.available,
+            available=running.available, source=running.source,
         )  # fmt: skip
         spared.update(check.twin.broken)
         if not check.twin.broken or left == 0:

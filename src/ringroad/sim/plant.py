@@ -18,6 +18,7 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -135,6 +136,10 @@ def _say_nothing(*_: object) -> None:
     """Nobody wants to hear of it; the log has it."""
 
 
+def _never() -> None:
+    """No rest is now: the line is paced by its takt alone."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlantSettings:
     """How a plant runs.
@@ -182,6 +187,8 @@ class Plant:
         on_refused: told of each car that could not be flashed or registered; its order went back.
         on_stand: told at every takt at which the line stands because the server does not answer.
         on_stopped: told at every takt at which the line stands because a station does, of stations and reasons.
+        rests_until: says until when the line rests, by the clock on the wall; None: it works.
+        on_rest: told at every look at a line that rests, until when.
         on_worked: told after every takt which station, by its place, is done with which order.
         sleep: waits real seconds.
         script: how images behave on the ECUs.
@@ -198,6 +205,8 @@ class Plant:
     on_refused: Callable[[LineOrder, RingroadError], None] = _say_nothing
     on_stand: Callable[[Unavailable], None] = _say_nothing
     on_stopped: Callable[[Mapping[str, str]], None] = _say_nothing
+    rests_until: Callable[[], datetime | None] = _never
+    on_rest: Callable[[datetime], None] = _say_nothing
     on_worked: Callable[[Sequence[tuple[int, LineOrder]]], Awaitable[None]] | None = None
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     script: Script | None = None
@@ -231,7 +240,8 @@ class Plant:
             else:
                 if until_empty and self.is_empty:
                     break
-            await self.sleep(max(takt_s, IDLE_S) if self.is_empty else takt_s)
+            idle = self.is_empty or self.rests_until() is not None
+            await self.sleep(max(takt_s, IDLE_S) if idle else takt_s)
         return self.born
 
     @property
@@ -248,6 +258,9 @@ class Plant:
         await self.read_schedule()
         if self.schedule is not None and self.schedule.stopped:
             self.on_stopped(self.schedule.stopped)  # a paced line moves as a whole, or not at all
+            return
+        if (until := self.rests_until()) is not None:
+            self.on_rest(until)
             return
         if not self.line:
             self.line = [None] * self.settings.stations

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from ringroad.build.calendar import Calendar
 from ringroad.build.model import Line, Ratio, Station
 from ringroad.build.plan_line import Order
-from ringroad.build.twin.assumed import assumptions
+from ringroad.build.plant.line import line_of
+from ringroad.build.plant.parameters import Key
+from ringroad.build.plant.posterior import stated_time
+from ringroad.build.plant.read import read_plant
+from ringroad.build.twin.assumed import assumptions, source_of
 from ringroad.build.twin.compare import PlanCheck, compare
 
 pytestmark = pytest.mark.timeout(400)  # the first run on a machine compiles
@@ -112,6 +117,38 @@ def test_what_the_programme_left_open_is_named() -> None:
         for station in STATIONS
     )
     assert assumptions(replace(LINE, stations=said)) == ()
+
+
+def test_what_a_file_or_a_document_says_is_not_assumed_though_it_is_the_default() -> None:
+    text = """
+        [programme]
+        [[line.stations]]
+        name = "frame"
+        buffer = 1
+        uptime_s = 0
+        [[line.stations]]
+        name = "roof"
+        spread_permille = 50
+        uptime_s = 0
+    """
+    of_file = source_of("p", text, None)
+    assert of_file.name == "the programme's file"
+    assert assumptions(LINE, of_file) == ("times spread by 5 % at frame", "no vehicle needs rework")
+
+    example = Path(__file__).parents[3] / "examples" / "first" / "plant.toml"
+    plant = read_plant(example.read_text(encoding="utf-8"))
+    line = line_of(plant, "wren")
+    assert line is not None
+    assert line.stations[0].spread_permille == 50, "stated, of 240 observations"
+    assert line.stations[0].buffer == 1
+    of_plant = source_of("wren", "", plant)
+    assert of_plant.name == "plant wren-mother"
+    assert assumptions(line, of_plant) == ("a breakdown that is drawn is mended only while the line works",)
+    assert assumptions(replace(line, calendar=None), of_plant) == ()
+    assert assumptions(line) != assumptions(line, of_plant)
+    lone = Key(("assembly", "Line 1", "marriage"), "cycle_s")
+    unsure = replace(plant, parameters={**plant.parameters, lone: stated_time(60)})
+    assert "times spread by 5 % at marriage" in assumptions(line, source_of("wren", "", unsure))
 
 
 RESTING = replace(

@@ -113,6 +113,22 @@ def test_a_rush_order_overtakes_and_a_due_one_is_in_time() -> None:
     assert (found.late_orders, found.violations) == (1, 0)
 
 
+def test_a_schedule_names_the_orders_that_it_makes_late_and_no_others() -> None:
+    due = [order(n, due_at=NOW + timedelta(seconds=110 + 60 * n)) for n in range(4)]  # each just in time
+    long_late = order(4, due_at=NOW)
+    running = decide([*due, long_late], parent=[each.id for each in (*due, long_late)])
+    assert running.made_late == (), "the running sequence is late as it was"
+    rush = order(90, rush=True)
+    found = decide([*due, long_late, rush], parent=running.sequence)
+    pushed = [each.id for each in due if found.sequence.index(each.id) > running.sequence.index(each.id)]
+    assert pushed, found.sequence
+    assert list(found.made_late) == [each for each in found.sequence if each in pushed]
+    hopeless = decide([order(5, due_at=NOW), *due], parent=[each.id for each in due])
+    assert hopeless.made_late == ("o005",), "a new one that cannot be in time is late by it, too"
+    assert ScheduleDocument.from_document(found.to_document()) == found
+    assert "made_late" not in running.to_document()
+
+
 def test_an_order_twice_is_refused() -> None:
     with pytest.raises(InvalidInput):
         decide([order(1), order(1)])

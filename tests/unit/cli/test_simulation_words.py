@@ -193,7 +193,7 @@ def twin(state: Any, how: Any = "", *, measured_cycle_s: float = 66.2) -> dict[s
         name="roof", vehicles=40, state=state, how=how, cycle_s=60, spread_permille=50,
         measured_cycle_s=measured_cycle_s, measured_spread_permille=48,
     )  # fmt: skip
-    found: dict[str, Any] = msgspec.to_builtins(twin_view("p", (drift,), ()))
+    found: dict[str, Any] = msgspec.to_builtins(twin_view("p", (drift,), (), source="the file"))
     return found
 
 
@@ -201,7 +201,7 @@ def test_a_twin_out_of_calibration_says_what_to_write_where_and_what_then() -> N
     said = drift_text(twin("differs", "slower"))
     assert "releases no schedule" in said
     assert 'station "roof": cycle_s = 66, spread_permille = 48' in said
-    assert "ringroad programme import FILE --replace; ringroad schedule replan" in said
+    assert "ringroad programme import FILE --replace; the line is planned again with it" in said
     for state, words in (("agrees", "takes the times"), ("unmeasured", "not measured enough")):
         assert "releases no schedule" not in drift_text(twin(state)), words
     assert (twin("differs", "slower")["may_release"], twin("agrees")["may_release"]) == (False, True)

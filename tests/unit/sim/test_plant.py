@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Conflict, Corrupt, InvalidInput, NotFound, Unavailable
 from ringroad.sim.assembly import BaselinePackage, Blueprint, Surroundings, make_vin
 from ringroad.sim.end_of_line import LotOnLine, OutOf, self_test
-from ringroad.sim.plant import BORN, Birth, LineOrder, LineSchedule, Plant, PlantSettings
+from ringroad.sim.plant import BORN, IDLE_S, Birth, LineOrder, LineSchedule, Plant, PlantSettings
 from ringroad.sim.vecu.medium import MemoryMedium
 from ringroad.vehicle.birth import carried
 from ringroad.vehicle.files import Durability
@@ -253,6 +254,24 @@ def test_the_line_stands_with_a_station_and_goes_on_where_it_stood(tmp_path: Pat
     run(plant, 2)
     assert [birth.order_id for birth in births] == ["a"]
     assert len(told) == 5
+
+
+def test_a_line_that_rests_stands_looks_seldom_and_goes_on_where_it_stood(tmp_path: Path) -> None:
+    server, births, told = Server(orders=["a", "b"]), list[Birth](), list[datetime]()
+    plant, waits = make_plant(tmp_path, server, births), list[float]()
+    opens = datetime(2026, 11, 27, 5, tzinfo=UTC)
+    rests: list[datetime | None] = [None]
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        rests[0] = opens if len(waits) in {1, 2, 3} else None
+
+    plant.sleep, plant.on_rest, plant.rests_until = sleep, told.append, lambda: rests[0]
+    assert asyncio.run(plant.run(until_empty=True)) == 2
+    assert told == [opens] * 3
+    assert [birth.order_id for birth in births] == ["a", "b"]
+    assert [each >= IDLE_S for each in waits[:4]] == [False, True, True, True]
+    assert not any(each >= IDLE_S for each in waits[4:])
 
 
 def test_every_ecu_is_read_back_and_the_gates_checks_are_made_before_a_car_is_born(tmp_path: Path) -> None:

@@ -27,7 +27,14 @@ from ringroad.build.plant.line import line_of
 from ringroad.build.plant.model import Identity, Plant, PlantLine
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Posterior
-from ringroad.build.plant.store import StoredPlant, get_plant, list_plants, runs_of, save_plant
+from ringroad.build.plant.store import (
+    StoredPlant,
+    get_plant,
+    list_plants,
+    lock_lines_of_plant,
+    runs_of,
+    save_plant,
+)
 from ringroad.build.quality.store import recent_passes
 from ringroad.build.store_times import recent_work
 from ringroad.build.working_time import worked_spans
@@ -210,6 +217,7 @@ def _save(
     told: Mapping[Key, Posterior] | None = None,
 ) -> StoredPlant:
     told = told or _told_of(conn, stored)
+    lock_lines_of_plant(conn, stored.plant.id)
     return save_plant(
         conn, ids, plant=lesson.plant, actor=actor, now=now, generation=stored.generation,
         kind=FactKind.PLANT_LEARNED,

@@ -34,7 +34,7 @@ from ringroad.build.plant.line import as_line
 from ringroad.build.plant.model import Plant, PlantLine
 from ringroad.build.plant.parameters import path_text
 from ringroad.build.plant.posterior import Origin, Posterior, observed_times
-from ringroad.build.plant.store import StoredPlant, get_plant, runs_of, save_plant
+from ringroad.build.plant.store import StoredPlant, get_plant, lock_lines_of_plant, runs_of, save_plant
 from ringroad.build.working_time import worked_gaps
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
@@ -363,6 +363,7 @@ def _shift(
     actor: str,
     now: datetime,
 ) -> None:
+    lock_lines_of_plant(conn, stored.plant.id)
     save_plant(
         conn, ids, plant=plant, actor=actor, now=now, generation=stored.generation, kind=FactKind.PLANT_SHIFTED,
         body={"proposal_id": proposal.id, "clone_id": proposal.clone_id},

@@ -134,7 +134,7 @@ def import_plant(
     """
     require_work(plant, now=now)
     lock_site_of_plant(conn, plant.id)
-    list(SQL.lock_lines_of_plant(conn, plant_id=plant.id))  # lines first, as whoever decides on a gate
+    lock_lines_of_plant(conn, plant.id)
     row = SQL.plant(conn, plant_id=plant.id, generation=None)
     kept: tuple[Key, ...] = ()
     if row is not None:
@@ -248,13 +248,18 @@ def lock_site_of_plant(conn: Connection, plant_id: str) -> None:
     SQL.lock_site_of_plant(conn, plant_id=plant_id)
 
 
+def lock_lines_of_plant(conn: Connection, plant_id: str) -> None:
+    """Take the lines of a plant before its document, as whoever decides on a gate or replans one does."""
+    list(SQL.lock_lines_of_plant(conn, plant_id=plant_id))
+
+
 def require_none_contained(conn: Connection, plant_id: str, *, becomes_site: bool = False) -> None:
     """Refuse lots that are contained here for the lines of a plant that is a site, or becomes one: it hears nothing of them.
 
     Raises:
         Conflict: some are; the first ones are named.
     """
-    list(SQL.lock_lines_of_plant(conn, plant_id=plant_id))  # none is contained meanwhile
+    lock_lines_of_plant(conn, plant_id)  # none is contained meanwhile
     lots = [
         f"lot {row['lot']} of {row['part']} for {row['programme_id']}"
         for row in SQL.contained_at_site(conn, plant_id=plant_id, becomes=becomes_site, rows_max=LOTS_NAMED)

@@ -222,13 +222,22 @@ def contain_lot(
     ]
     append_fact(
         conn, ids, kind=FactKind.LOT_CONTAINED, subject=lot_id, actor=actor, now=now,
-        body={"programme_id": programme_id, "part": part, "lot": lot, "reason": reason, "orders": len(orders)},
+        body={
+            "programme_id": programme_id, "part": part, "lot": lot, "reason": reason, "orders": len(orders),
+            "born": born_with(conn, programme_id=programme_id, part=part, lot=lot),
+        },
     )  # fmt: skip
     for order_id in orders:
         been = {row["station"] for row in SQL.draws_of(conn, programme_id=programme_id, order_id=order_id)}
         for station in sorted(been):  # it may have passed there already
             choose(conn, ids, line, order_id=order_id, station=station, actor=actor, now=now)
     return get_contained(conn, lot_id), len(orders)
+
+
+def born_with(conn: Connection, *, programme_id: str, part: str, lot: str) -> int:
+    """Return how many vehicles left the line with a lot; a lot that none ever had may be spelt as no station tells it."""
+    row = BUILD.born_with_lot(conn, programme_id=programme_id, part=part, lot=lot)
+    return int(row["vehicles"]) if row else 0
 
 
 def release_lot(

@@ -19,7 +19,7 @@ from ringroad.build.logistics.availability import PartAvailability
 from ringroad.build.model import Line
 from ringroad.build.plan_line import Order, count_moved
 from ringroad.build.twin.arrays import Floats, Ints, LineArrays, line_arrays
-from ringroad.build.twin.assumed import assumptions
+from ringroad.build.twin.assumed import LineSource, assumptions
 from ringroad.build.twin.judge import DUE_QUANTILE_PERMILLE, TwinCheck, judge
 from ringroad.build.twin.parts import Waits, draw_ready, waits_of
 from ringroad.build.working_time import WorkingTime, stands_at_work, working_time
@@ -58,6 +58,7 @@ class PlanCheck:
         vehicles: of each plan.
         moved: vehicles whose order among the others is another.
         assumed: what the twin was not told about the line, for a person.
+        source: who says the rest, for a person.
         times: of the first vehicles of the new plan.
         stations: of the line.
     """
@@ -66,6 +67,7 @@ class PlanCheck:
     vehicles: int
     moved: int
     assumed: tuple[str, ...] = ()
+    source: str = ""
     times: tuple[VehicleTimes, ...] = ()
     stations: tuple[StationFill, ...] = field(default=())
 
@@ -76,6 +78,7 @@ class PlanCheck:
             "vehicles": self.vehicles,
             "moved": self.moved,
             "assumed": list(self.assumed),
+            "source": self.source,
             "times": [
                 {
                     "order_id": each.order_id,
@@ -109,6 +112,7 @@ def compare(
     replications: int = REPLICATIONS,
     stops: Mapping[str, float] | None = None,
     available: Mapping[str, PartAvailability] | None = None,
+    source: LineSource | None = None,
 ) -> PlanCheck:
     """Run both plans on the twin.
 
@@ -123,6 +127,7 @@ def compare(
         replications: runs of each plan.
         stops: stations that stand now, and for how many seconds more.
         available: when the parts of an order are there, where they are on their way; both plans wait for them.
+        source: who says what the line is, and what of it.
     """
     moved = count_moved(running, new)
     placed = [orders[order_id] for order_id in running]
@@ -147,7 +152,8 @@ def compare(
         twin=judge(wall[:, 0], wall[:, 1], due, running, takt_s=arrays.takt_s),
         vehicles=len(running),
         moved=moved,
-        assumed=assumptions(line),
+        assumed=assumptions(line, source),
+        source=source.name if source else "",
         times=_times(finish, running, new, due, time),
         stations=_fill(
             line, arrays, plans, sum(order.state == "building" for order in placed),

@@ -59,6 +59,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "line": programme.document.get("line") or {},
                 "schedules": schedules,
                 "schedule": schedules[0] if schedules else None,
+                "made_late": schedules[0].document.get("made_late", []) if schedules else [],
                 "held": held_back(schedules[0].document) if schedules else [],
                 "sequence": [known[i] for i in ids if i in known],
                 "standing": stopped_stations(open_stops(conn, programme_id=programme.id)),

@@ -22,6 +22,7 @@ def twin_panel(checks: Sequence[LineCheckView]) -> dict[str, Any]:
         "check": newest,
         "checks": checks[:CHECKS_SHOWN],
         "assumed": document.get("assumed") or [],
+        "source": document.get("source") or "",
         "late": document["twin"]["late_s"],
         "end": document["twin"]["end_s"],
         "times": _times_chart(document.get("times") or []),
