@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import msgspec
 import pytest
 
 from ringroad.build import store_plant
+from ringroad.build.plant.store import choose_plant, get_plant, save_plant
 from ringroad.build.plant.store_events import line_state, list_events, list_refused
-from ringroad.build.site.lines import AGAIN_S, lines_told, tell_lines_again
+from ringroad.build.site.lines import AGAIN_S, lines_told, spoken_of, tell_lines_again
 from ringroad.build.site.store import (
     HUB_READS,
     get_site,
@@ -21,6 +23,7 @@ from ringroad.build.site.store import (
     link_of,
     list_conflicts,
     list_sites,
+    look_for_news,
     next_to_tell,
     note_format,
     remove_site,
@@ -32,7 +35,17 @@ from ringroad.build.store_stops import begin_stop, end_stop, get_stop, open_stop
 from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
 from ringroad.loop.site_trust import answer
 from ringroad.loop.sites import take_message
-from ringroad.protocol.site import UP_FORMAT, Down, SiteStop, Trust
+from ringroad.protocol.site import (
+    LINES_MAX,
+    REASON_CHARS_MAX,
+    STOPS_MAX,
+    UP_BYTES_MAX,
+    UP_FORMAT,
+    Down,
+    SiteLine,
+    SiteStop,
+    Trust,
+)
 from ringroad.storage.blobs import Blobs
 from ringroad.storage.db import transaction
 from ringroad.storage.ledger import read_facts
@@ -298,3 +311,57 @@ def test_a_stop_that_a_site_told_is_ended_at_the_site_and_one_of_before_it_was_a
     with transaction(pair.hub):
         remove_site(pair.hub, IDS, site_id=SITE, **WHO)
     told_here(pair.hub, told, SITE)  # nobody else builds it now
+
+
+# How much is read, and how much a message holds ------------------------------------------------------
+
+
+def test_a_site_looks_for_stops_again_only_when_something_is_new(pair: Pair) -> None:
+    pair.told()
+    newest, waits = look_for_news(pair.site)
+    assert (look_for_news(pair.site), waits) == ((newest, False), False)
+    stop = pair.stand("marriage")
+    began, waits = look_for_news(pair.site)
+    assert (began > newest, waits) == (True, False)
+    pair.go_on(stop)
+    assert look_for_news(pair.site)[0] > began
+    pair.say(event("entered", "marriage", pair.ordered()))
+    assert look_for_news(pair.site)[1]
+    pair.reconcile()
+    assert not look_for_news(pair.site)[1]
+
+
+def test_stops_that_are_too_large_for_one_message_are_told_in_several(pair: Pair) -> None:
+    for _ in range(STOPS_MAX):
+        pair.stand("marriage", reason="\x01" * REASON_CHARS_MAX)  # six bytes each, on the wire
+    told = pair.told()
+    assert len(told) > 2
+    assert all(len(msgspec.json.encode(each)) < UP_BYTES_MAX + 64 * 1024 for each in told)
+    pair.take(*told)
+    assert len(open_stops(pair.hub, programme_id=SITE)) == STOPS_MAX
+
+
+def test_of_more_lines_than_fit_a_message_speaks_in_turn_and_of_the_one_that_it_is_about_always() -> None:
+    lines = [SiteLine(programme_id=f"line-{at}", told=at, kept_from=1) for at in range(2 * LINES_MAX + 3)]
+    assert spoken_of(lines[:LINES_MAX], "line-0", turn=7) == lines[:LINES_MAX]
+    seen = set()
+    for turn in range(4):
+        spoken = spoken_of(lines, "line-500", turn=turn)
+        names = [each.programme_id for each in spoken]
+        assert (len(names), len(set(names)), names[0]) == (LINES_MAX, LINES_MAX, "line-500")
+        seen |= set(names)
+    assert seen == {each.programme_id for each in lines}
+
+
+def test_what_is_missing_of_a_line_that_the_site_builds_no_more_is_not_counted_for_ever(pair: Pair) -> None:
+    pair.say(event("entered", "marriage", pair.ordered()))
+    *_, sign = pair.told()
+    pair.take(sign)
+    assert list_sites(pair.hub)[0].events_lacking == 1
+    plant = get_plant(pair.hub, SITE).plant
+    with transaction(pair.hub):
+        other = replace(plant, identity=replace(plant.identity, id="elsewhere"))
+        save_plant(pair.hub, IDS, plant=other, **WHO)
+        choose_plant(pair.hub, IDS, plant_id="elsewhere", programme_id=SITE, **WHO)
+    pair.take(sign)
+    assert list_sites(pair.hub)[0].events_lacking == 0

@@ -14,6 +14,7 @@ from ringroad.build.plant.store_events import list_events, take_events
 from ringroad.build.site.lines import AGAIN_S, tell_lines_again
 from ringroad.build.site.store import add_site, has_told, joined, list_conflicts, next_to_tell
 from ringroad.build.site.store_births import trust_for
+from ringroad.build.site.store_stops import take_back, what_stands
 from ringroad.build.site.store_up import take_told
 from ringroad.build.store_stops import begin_stop, end_stop
 from ringroad.kernel.facts import FactKind
@@ -65,8 +66,8 @@ class Pair:
         """Let a person at the site tell that a station stands."""
         with transaction(self.site):
             stop, new = begin_stop(
-                self.site, IDS, programme_id=SITE, station=station, reason="the gripper broke",
-                actor="planner", now=CLOCK.now(), **({"kind": "breakdown"} | more),
+                self.site, IDS, programme_id=SITE, station=station, actor="planner", now=CLOCK.now(),
+                **({"kind": "breakdown", "reason": "the gripper broke"} | more),
             )  # fmt: skip
         assert new
         return stop.id
@@ -97,8 +98,13 @@ class Pair:
     def ask(self, *, later_s: int = AGAIN_S) -> list[str]:
         """Let the site ask about trust, and go back to where its hub says that it lacks something."""
         with transaction(self.hub):
-            answer = trust_for(self.hub, IDS, None, site_id=SITE, key={}, now=CLOCK.now())
+            answer = trust_for(
+                self.hub, IDS, None, site_id=SITE, key={}, now=CLOCK.now(), standing=what_stands(self.site)
+            )
         given = msgspec.json.decode(msgspec.json.encode(answer), type=Trust)
+        for raw in given.stops.get(SITE, []):
+            with transaction(self.site):
+                take_back(self.site, IDS, CLOCK, SITE, raw)
         with transaction(self.site):
             return tell_lines_again(self.site, given, now=CLOCK.now() + timedelta(seconds=later_s))
 

@@ -285,6 +285,9 @@ SELECT * FROM line_stop WHERE id = :stop_id;
 -- name: stop_of_event^
 SELECT * FROM line_stop WHERE programme_id = :programme_id AND event_id = :event_id;
 
+-- name: events_taken$
+SELECT coalesce(max(position), 0) FROM mes_event WHERE programme_id = :programme_id;
+
 -- name: open_stops
 SELECT * FROM line_stop WHERE programme_id = :programme_id AND ended_at IS NULL ORDER BY began_at, id LIMIT :rows_max;
 

@@ -41,6 +41,7 @@ def begin_stop(
     expect_s: int | None = None,
     event_id: str = "",
     began_at: datetime | None = None,
+    after: int | None = None,
 ) -> tuple[LineStop, bool]:
     """Record that a station stands.
 
@@ -57,6 +58,7 @@ def begin_stop(
         expect_s: how long it is expected to stand, on the wall; None: what the programme says of the station's repairs.
         event_id: the sender's own; the same again changes nothing.
         began_at: when it began; None: now.
+        after: position of the event that tells it; None: behind those that the line has taken.
 
     Returns:
         The stop, and whether it is new. Where the station stands for this already, told by whomever, that is the stop:
@@ -84,13 +86,13 @@ def begin_stop(
         return same, False
     if len(standing) >= OPEN_MAX:
         raise Conflict(f"{OPEN_MAX} stops of {programme_id} stand", hint="end those that are over")
-    keep_stop(conn, ids, wanted, actor=actor, now=now)
+    keep_stop(conn, ids, wanted, actor=actor, now=now, after=after)
     return wanted, True
 
 
 def keep_stop(
     conn: Connection, ids: Ids, stop: LineStop, *, actor: str, now: datetime, event_at: datetime | None = None,
-    more: Mapping[str, str] | None = None,
+    after: int | None = None, more: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     """Keep a stop as it is said, with its fact; nothing is asked of it.
 
@@ -101,6 +103,7 @@ def keep_stop(
         actor: of the fact.
         now: when it is recorded.
         event_at: when it happened, where that was elsewhere.
+        after: as `begin_stop`.
         more: of the fact's body.
     """
     row = asdict(stop) | {"options": list(stop.options)}
@@ -111,14 +114,14 @@ def keep_stop(
         body={
             "programme_id": stop.programme_id, "station": stop.station, "kind": stop.kind, "reason": stop.reason,
             "options": list(stop.options), "expected_s": stop.expected_s, "event_id": stop.event_id,
-            "began_at": stop.began_at.isoformat(), **(more or {}),
+            "began_at": stop.began_at.isoformat(), "after": _place(conn, stop, after), **(more or {}),
         },
     )  # fmt: skip
 
 
 def keep_end(
     conn: Connection, ids: Ids, stop: LineStop, *, at: datetime, by: str, actor: str, now: datetime,
-    event_at: datetime | None = None, more: Mapping[str, str] | None = None,
+    event_at: datetime | None = None, after: int | None = None, more: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     """Keep that a stop is over, with its fact, as `keep_stop`. Raises: Conflict, it was over before."""
     expect_one(SQL.end_stop(conn, stop_id=stop.id, ended_at=at, actor=by), f"stop {stop.id}")
@@ -127,14 +130,15 @@ def keep_end(
         causes=causes_of(conn, [(FactKind.STATION_STOPPED, stop.id)]),
         body={
             "programme_id": stop.programme_id, "station": stop.station, "kind": stop.kind,
-            "stood_s": round((at - stop.began_at).total_seconds()), **(more or {}),
+            "stood_s": round((at - stop.began_at).total_seconds()), "after": _place(conn, stop, after), **(more or {}),
         },
     )  # fmt: skip
 
 
 def end_stop(
-    conn: Connection, ids: Ids, *, stop_id: str, actor: str, now: datetime, ended_at: datetime | None = None
-) -> tuple[LineStop, bool]:
+    conn: Connection, ids: Ids, *, stop_id: str, actor: str, now: datetime, ended_at: datetime | None = None,
+    after: int | None = None,
+) -> tuple[LineStop, bool]:  # fmt: skip
     """Record that a stop is over; one that ended before stays as it is.
 
     Returns:
@@ -160,7 +164,7 @@ def end_stop(
             f"{stop.station} cannot go on at {at.isoformat()}, before it stood at {stop.began_at.isoformat()}",
             hint="set the station's clock",
         )
-    keep_end(conn, ids, stop, at=at, by=actor, actor=actor, now=now)
+    keep_end(conn, ids, stop, at=at, by=actor, actor=actor, now=now, after=after)
     return get_stop(conn, stop_id), True
 
 
@@ -187,6 +191,11 @@ def open_stops(conn: Connection, *, programme_id: str) -> list[LineStop]:
 def stops_at(conn: Connection, *, programme_id: str, at: datetime) -> list[LineStop]:
     """Return what stood on a line at a time, oldest first."""
     return [_stop(row) for row in SQL.stops_at(conn, programme_id=programme_id, at=at, rows_max=OPEN_MAX)]
+
+
+def _place(conn: Connection, stop: LineStop, after: int | None) -> int:
+    """Return how many events the line has taken: it is locked, so no clock has a say in what came first."""
+    return int(SQL.events_taken(conn, programme_id=stop.programme_id)) if after is None else after
 
 
 def _expected(programme: Programme, name: str, given: int | None, began_at: datetime) -> int:

@@ -41,6 +41,7 @@ from ringroad.build.site.store_held import (
     take_coming,
     take_trust,
 )
+from ringroad.build.site.store_stops import take_back, what_stands
 from ringroad.build.site.store_sums import tell_sums_again
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import InvalidInput, NotFound, RingroadError, Unavailable, Untrusted
@@ -156,7 +157,9 @@ def answer(
         get_site(conn, site)
         if ask.what == "trust":
             return msgspec.json.encode(
-                trust_for(conn, ids, signer, site_id=site, key=ask.key or {}, now=clock.now())
+                trust_for(
+                    conn, ids, signer, site_id=site, key=ask.key or {}, now=clock.now(), standing=ask.standing
+                )
             )
         if ask.what == "targets":
             return targets_of(conn, ask.sha256)[ask.offset : ask.offset + CHUNK_BYTES]
@@ -236,7 +239,10 @@ async def fetch(
         nats.errors.Error: it cannot be reached.
     """
     site = here.anchors.site
-    raw = await _ask(client, site, Ask(format=ASK_FORMAT, what="trust", key=here.key), stop)
+    standing = await asyncio.to_thread(what_stands, conn)
+    raw = await _ask(
+        client, site, Ask(format=ASK_FORMAT, what="trust", key=here.key, standing=standing), stop
+    )
     form = format_of(raw)
     if form > ASK_FORMAT:
         raise Unavailable(f"the hub answers in format {form}; bring this site up to date")
@@ -244,7 +250,7 @@ async def fetch(
         given = msgspec.json.decode(raw, type=Trust)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unavailable("the hub's answer cannot be read", detail=str(error)) from error
-    await asyncio.to_thread(_do_as_told, conn, given, clock)
+    await asyncio.to_thread(_do_as_told, conn, given, clock, ids)
     if given.no_certificate:
         raise Untrusted(given.no_certificate, code="not_certified")
     held = await asyncio.to_thread(read_held, conn)
@@ -264,8 +270,8 @@ async def fetch(
             LOG.info("the line flashes another release", programme_id=programme)
 
 
-def _do_as_told(conn: Connection, given: Trust, clock: Clock) -> None:
-    """Tell again what the hub lacks, and vouch for no birth with a key that it vouches for no more."""
+def _do_as_told(conn: Connection, given: Trust, clock: Clock, ids: Ids) -> None:
+    """Tell again what the hub lacks, know again what it knows of stops that were told, and vouch for no birth with a key that it vouches for no more."""
     with transaction(conn):
         reads = given.up_format if given.up_format < UP_FORMAT else None
         note_format(conn, HUB_READS, reads, now=clock.now())
@@ -279,6 +285,17 @@ def _do_as_told(conn: Connection, given: Trust, clock: Clock) -> None:
                 LOG.warning("the hub lacks births that it had; they are told again", births=again)
         if given.no_certificate:
             drop_certificate(conn)
+    for programme_id, raw in ((name, raw) for name, some in given.stops.items() for raw in some):
+        try:
+            with transaction(conn):
+                new = take_back(conn, ids, clock, programme_id, raw)
+        except Unavailable:
+            raise
+        except RingroadError as error:  # it keeps nothing else away
+            LOG.warning("a stop that the hub says cannot be here", error=error.message, detail=error.detail)
+        else:
+            if new:
+                LOG.warning("this site forgot how a stop stands; its hub says it", programme_id=programme_id)
 
 
 async def _targets(client: Client, site: str, given: Trust, stop: asyncio.Event) -> bytes:

@@ -26,6 +26,7 @@ from ringroad.build.site.store import (
     has_told,
     joined,
     list_sites,
+    look_for_news,
     next_to_tell,
     note_format,
     pass_time,
@@ -234,11 +235,17 @@ async def _tell(nats_url: str, site: str, conn: Connection, stop: asyncio.Event,
     client = await open_link(nats_url, site)
     try:
         js = client.jetstream()
-        next_sign_s = 0.0
+        next_sign_s, looked = 0.0, -1
         while not stop.is_set():
             await time.note(conn)
-            told = await asyncio.to_thread(next_to_tell, conn, now=clock.now())
-            if not (told.events or told.stops or told.birth) and clock.monotonic_s() < next_sign_s:
+            newest, waits = await asyncio.to_thread(look_for_news, conn)
+            if newest == looked and not waits and clock.monotonic_s() < next_sign_s:
+                await _pause(stop, LOOK_S)
+                continue
+            told = await asyncio.to_thread(_next, conn, clock)
+            has_more = bool(told.events or told.stops or told.birth)
+            looked = -1 if has_more else newest
+            if not has_more and clock.monotonic_s() < next_sign_s:
                 await _pause(stop, LOOK_S)
                 continue
             told = await asyncio.to_thread(_with_sums, conn, site, told, clock)
@@ -249,6 +256,12 @@ async def _tell(nats_url: str, site: str, conn: Connection, stop: asyncio.Event,
     finally:
         with contextlib.suppress(NatsError, OSError, TimeoutError):
             await client.close()
+
+
+def _next(conn: Connection, clock: Clock) -> Up:
+    with transaction(conn):
+        one_snapshot(conn)
+        return next_to_tell(conn, now=clock.now())
 
 
 def _with_sums(conn: Connection, site: str, told: Up, clock: Clock) -> Up:

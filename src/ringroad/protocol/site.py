@@ -25,7 +25,8 @@ CHUNK_BYTES: Final = 512 * 1024  # bytes of an answer of the hub that holds a pa
 ERROR_HEADER: Final = "Ringroad-Error"  # of an answer that is a refusal: why
 EVENTS_MAX: Final = 256  # in one message
 STOPS_MAX: Final = 32  # in one message; each some 20 kB at most
-LINES_MAX: Final = 256  # of a site that a message speaks of
+STANDING_MAX: Final = 64  # stops that a question names
+LINES_MAX: Final = 256  # of a site that a message speaks of; of more it speaks in turn
 NUMBER_MAX: Final = 2**62  # of anything that is counted; the database's numbers have 64 bits
 RECEIVED_YEARS: Final = range(2000, 9999)  # in them a time of a site can be kept, in any zone
 
@@ -153,6 +154,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     key: dict[str, Any] | None = None  # the site's public key; `trust` alone
     sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")] = ""  # of the file
     offset: Count = 0  # in it
+    standing: Annotated[list[Word], Meta(max_length=STANDING_MAX)] = msgspec.field(
+        default_factory=list
+    )  # what stands at the site, by the event that told it, else by its id; `trust` alone
 
 
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +178,9 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
     )
     events_have: dict[str, Count] = msgspec.field(default_factory=dict)  # by programme, likewise: a position
     stops_have: dict[str, Count] = msgspec.field(default_factory=dict)  # by programme, likewise: a seq
+    stops: dict[str, list[msgspec.Raw]] = msgspec.field(
+        default_factory=dict
+    )  # `SiteStop` by programme: what the site told and has otherwise by now, as after a restore of its database
     sums_have: Count | None = None  # number of the last that were taken; a hub of before does not say
     up_format: int = 1  # the newest of what a site tells that this hub reads
     aside: Count = 0  # of what the site told and this hub could not read: kept here for a person

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,3 +79,18 @@ def test_a_site_says_which_side_is_to_be_brought_up_to_date_and_what_its_hub_cou
 ) -> None:
     (line,) = holds_texts(LINK | given)
     assert said in line
+
+
+def test_the_page_of_sites_shows_what_a_site_that_is_cut_off_says() -> None:
+    line = {
+        "programme_id": "wren", "release": "Fourth 1.3.0", "may_flash": True, "reason": "", "coming": "",
+        "coming_missing": 0, "refused": "",
+    }  # fmt: skip
+    row = LINK | {
+        "hub": "hub.example.com:7422", "connected": False, "reached_at": "2026-11-26T08:11:00Z", "waiting": 14,
+        "births_waiting": 3, "held_until": "2026-12-20T06:00:00Z", "held_ends": "snapshot", "vin_plant": "B",
+        "lines": [line],
+    }  # fmt: skip
+    page = Path(__file__).parents[3] / "docs" / "howto" / "sites.md"
+    said = "\n".join(("$ ringroad --var plant site status", state_text(row), *holds_texts(row)))
+    assert f"```console\n{said}\n```" in page.read_text("utf-8")

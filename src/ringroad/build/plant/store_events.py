@@ -301,7 +301,7 @@ def _kept(
     """Keep an event with all that it brings about, or say why it cannot be."""
     try:
         with conn.transaction():
-            _bring_about(conn, ids, clock, programme_id, event, replans=replans)
+            _bring_about(conn, ids, clock, programme_id, event, position=after.position, replans=replans)
             SQL.insert_event(
                 conn, programme_id=programme_id, position=after.position, event_id=event.id,
                 order_id=event.order_id, station=event.station, kind=event.kind,
@@ -314,7 +314,14 @@ def _kept(
 
 
 def _bring_about(
-    conn: Connection, ids: Ids, clock: Clock, programme_id: str, event: MesEvent, *, replans: bool
+    conn: Connection,
+    ids: Ids,
+    clock: Clock,
+    programme_id: str,
+    event: MesEvent,
+    *,
+    position: int,
+    replans: bool,
 ) -> None:
     """Do what follows from an event. Raises: InvalidInput, Conflict, NotFound, if it cannot be.
 
@@ -326,6 +333,7 @@ def _bring_about(
                 conn, ids, programme_id=programme_id, station=event.station,
                 kind="quality" if event.quality else "breakdown", reason=event.reason, options=event.options,
                 expect_s=event.expected_s, event_id=event.id, began_at=event.at, actor=ACTOR, now=clock.now(),
+                after=position,
             )  # fmt: skip
             if new and replans:
                 cause: Cause = "quality_stop" if event.quality else "breakdown"
@@ -336,7 +344,9 @@ def _bring_about(
                 return  # a person ended it before
             if get_stop(conn, row["id"]).kind == "quality":
                 raise Conflict(f"{event.station} stands for quality: an approver lifts that")
-            end_stop(conn, ids, stop_id=row["id"], actor=ACTOR, now=clock.now(), ended_at=event.at)
+            end_stop(
+                conn, ids, stop_id=row["id"], actor=ACTOR, now=clock.now(), ended_at=event.at, after=position
+            )
             if replans:
                 _replan(conn, ids, clock, programme_id, cause="station_resumed", stop_id=row["id"])
         case _:

@@ -14,7 +14,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from ringroad.protocol.site import LINES_MAX, NUMBER_MAX, STOPS_MAX, SiteLine, SiteStop, Trust, Up
+import msgspec
+
+from ringroad.protocol.site import (
+    LINES_MAX,
+    NUMBER_MAX,
+    STOPS_MAX,
+    UP_BYTES_MAX,
+    SiteLine,
+    SiteStop,
+    Trust,
+    Up,
+)
 from ringroad.storage.db import Connection, load_queries
 
 SQL = load_queries("ringroad.build.site")
@@ -26,6 +37,7 @@ TAKEN: Final = "taken/"  # before a site and a line: at its hub, the last event 
 STOPS_TAKEN: Final = "stops-taken/"  # likewise, the last word about a stop
 LACKING: Final = "lacking/"  # likewise, how many of both were told and are missing
 EPOCHS: Final = "epoch/"  # before a site: at its hub, of the database whose numbers it took
+PROGRAMMES_MAX: Final = 10_000  # of a site that are told of
 AGAIN_S: Final = 60  # seconds between two times that a line is told again: its hub reads it meanwhile
 
 
@@ -40,10 +52,12 @@ class StopsToTell:
     waiting: int
 
     def due(self, events_told: int) -> list[SiteStop]:
-        """Return the first of them that follow no event which the hub does not have."""
+        """Return the first of them that follow no event which the hub does not have, as many as a message holds."""
         found: list[SiteStop] = []
+        bytes_left = UP_BYTES_MAX
         for each in self.stops:
-            if each.after > events_told:
+            bytes_left -= len(msgspec.json.encode(each))
+            if each.after > events_told or (found and bytes_left < 0):
                 break
             found.append(each)
         return found
@@ -51,7 +65,17 @@ class StopsToTell:
 
 def lines_told(conn: Connection) -> list[SiteLine]:
     """Return how far the hub's broker has what each line said."""
-    return [SiteLine(**row) for row in SQL.lines_told(conn, rows_max=LINES_MAX)]
+    return [SiteLine(**row) for row in SQL.lines_told(conn, rows_max=PROGRAMMES_MAX)]
+
+
+def spoken_of(lines: Sequence[SiteLine], programme_id: str, *, turn: int) -> list[SiteLine]:
+    """Return of which lines a message speaks: all, or where they are too many the one that it is about and some in turn."""
+    if len(lines) <= LINES_MAX:
+        return list(lines)
+    first = turn * (LINES_MAX - 1) % len(lines)
+    others = [each for each in (*lines[first:], *lines[:first]) if each.programme_id != programme_id]
+    about = [each for each in lines if each.programme_id == programme_id]
+    return (about + others)[:LINES_MAX]
 
 
 def next_stops(conn: Connection, lines: Sequence[SiteLine]) -> dict[str, StopsToTell]:
@@ -136,17 +160,38 @@ def line_of(told: Up) -> SiteLine | None:
 
 
 def note_lines(
-    conn: Connection, site_id: str, told: Up, lines: Collection[str], *, now: datetime
+    conn: Connection, site_id: str, told: Up, lines: Collection[str], *, is_sign: bool, now: datetime
 ) -> Mapping[str, int]:
     """Note how many events and words about stops of its lines a site told that are not here.
+
+    A site with nothing to tell that told less than is here has an older database, as after a restore: it counts on from
+    there, and so does its hub.
+
+    Args:
+        conn: a connection in a transaction.
+        site_id: whose.
+        told: its message.
+        lines: that it builds.
+        is_sign: it came with nothing else, readable or not.
+        now: UTC.
 
     Returns:
         Of lines that lacked nothing before, how many are missing.
     """
+    prefix = f"{LACKING}{site_id}/"
+    for row in SQL.places(conn, prefix=prefix):
+        if (
+            row["name"].removeprefix(prefix) not in lines
+        ):  # another builds it: the site tells nothing of it again
+            SQL.forget_place(conn, name=row["name"])
     new = {}
     for line in told.lines:
         if line.programme_id not in lines:
             continue
+        if is_sign:
+            for prefix, number in ((TAKEN, line.told), (STOPS_TAKEN, line.stops_told)):
+                if number < taken_to(conn, prefix, site_id, line.programme_id):
+                    SQL.set_place(conn, name=f"{prefix}{site_id}/{line.programme_id}", number=number, now=now)
         after = events_to(conn, site_id, line)
         stops = line.stops_told > taken_to(conn, STOPS_TAKEN, site_id, line.programme_id)
         lacking = min(NUMBER_MAX // LINES_MAX, max(0, line.told - after) + int(stops))

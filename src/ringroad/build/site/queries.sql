@@ -72,6 +72,12 @@ SELECT p.id AS programme_id, coalesce(s.number, 0) AS sent, e.last - greatest(co
  WHERE coalesce(s.number, 0) < e.last
  ORDER BY p.id;
 
+-- name: news^
+SELECT (SELECT coalesce(max(seq), 0) FROM fact) AS fact, (SELECT coalesce(max(number), 0) FROM site_birth) AS birth,
+       EXISTS (SELECT 1 FROM programme p LEFT JOIN site_place s ON s.name = 'sent/' || p.id
+                CROSS JOIN LATERAL (SELECT max(position) AS last FROM mes_event WHERE programme_id = p.id) e
+                WHERE coalesce(s.number, 0) < e.last) AS events;
+
 -- name: lines_told
 SELECT p.id AS programme_id, coalesce(s.number, 0) AS told, coalesce(t.number, 0) AS stops_told,
        coalesce((SELECT min(position) FROM mes_event WHERE programme_id = p.id), coalesce(s.number, 0) + 1) AS kept_from
@@ -81,16 +87,34 @@ SELECT p.id AS programme_id, coalesce(s.number, 0) AS told, coalesce(t.number, 0
  ORDER BY p.id LIMIT :rows_max;
 
 -- name: stops_to_tell
--- Facts of one line have their numbers in the order in which they were committed: whoever writes one has locked it.
+-- Facts of one line have their numbers in the order in which they were committed: whoever writes one has locked it, and
+-- notes how many events it had taken. Times place only facts of before that was noted.
 SELECT f.seq, s.id, s.event_id, s.station, s.kind, s.reason, s.options, s.began_at, s.expected_s, s.stopped_by,
        CASE WHEN f.kind = 'station.resumed' THEN greatest(s.ended_at, s.began_at) END AS ended_at,
        CASE WHEN f.kind = 'station.resumed' THEN coalesce(s.ended_by, '') ELSE '' END AS ended_by,
-       coalesce((SELECT e.position FROM mes_event e
+       coalesce((f.body ->> 'after')::bigint,
+                (SELECT e.position FROM mes_event e
                   WHERE e.programme_id = s.programme_id AND e.received_at <= f.recorded_at
                   ORDER BY e.received_at DESC, e.position DESC LIMIT 1), 0) AS after
   FROM fact f JOIN line_stop s ON s.id = f.subject
  WHERE f.kind IN ('station.stopped', 'station.resumed') AND f.seq > :after AND s.programme_id = :programme_id
  ORDER BY f.seq LIMIT :rows_max;
+
+-- name: stops_of_site
+-- Of what a site told since it is one: what stands here and not there, and what ended here and stands there.
+SELECT s.* FROM (
+    SELECT * FROM line_stop WHERE programme_id = ANY(:programme_ids) AND ended_at IS NULL
+       AND NOT id = ANY(:standing) AND NOT event_id = ANY(:standing)
+    UNION
+    SELECT * FROM line_stop WHERE programme_id = ANY(:programme_ids) AND ended_at IS NOT NULL AND id = ANY(:standing)
+    UNION
+    SELECT * FROM line_stop WHERE programme_id = ANY(:programme_ids) AND ended_at IS NOT NULL
+       AND event_id <> '' AND event_id = ANY(:standing)) AS s
+ WHERE EXISTS (SELECT 1 FROM fact f WHERE f.subject = s.id AND f.kind = 'station.stopped' AND f.recorded_at >= :since)
+ ORDER BY s.began_at, s.id LIMIT :rows_max;
+
+-- name: stops_standing
+SELECT coalesce(nullif(event_id, ''), id) AS known_by FROM line_stop WHERE ended_at IS NULL ORDER BY began_at, id LIMIT :rows_max;
 
 -- name: stops_waiting$
 SELECT count(*) FROM fact f JOIN line_stop s ON s.id = f.subject

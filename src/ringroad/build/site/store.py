@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from ringroad.build.plant.store import get_plant, lock_site_of_plant, require_none_contained
-from ringroad.build.site.lines import LACKING, SENT, SQL, STOPS, lines_told, next_stops
+from ringroad.build.site.lines import LACKING, SENT, SQL, STOPS, lines_told, next_stops, spoken_of
 from ringroad.build.store_packages import get_programme
 from ringroad.kernel import errors
 from ringroad.kernel.clock import Ids
@@ -32,6 +32,7 @@ from ringroad.protocol.site import (
     UP_FORMAT,
     SiteBirth,
     SiteEvent,
+    SiteLine,
     Up,
     check_site_name,
 )
@@ -186,8 +187,9 @@ def add_site(conn: Connection, ids: Ids, *, site_id: str, token: str, actor: str
     get_plant(conn, site_id)
     require_none_contained(conn, site_id, becomes_site=True)
     tell_all(conn, site_id)  # it may be another installation
-    for name in (TAKEN + site_id, LACKS + site_id):
+    for name in (TAKEN + site_id, LACKS + site_id, SPEAKS + site_id):
         SQL.forget_place(conn, name=name)
+    SQL.forget_places(conn, prefix=f"{LACKING}{site_id}/")
     SQL.put_site(
         conn, site_id=site_id, token_sha256=hashlib.sha256(token.encode()).digest(), actor=actor, now=now
     )
@@ -315,20 +317,37 @@ def _noted(conn: Connection, name: str) -> int | None:
     return int(row["number"]) if row else None
 
 
+def look_for_news(conn: Connection) -> tuple[int, bool]:
+    """Return the number of the newest fact, and whether events or births wait; with neither new, no stop is new."""
+    row = SQL.news(conn)
+    return int(row["fact"]), bool(row["events"]) or int(row["birth"]) > _births_told(conn)
+
+
 def next_to_tell(conn: Connection, *, now: datetime) -> Up:
+    """Return what the hub does not have next, with some of its lines where they are too many for one message.
+
+    A birth comes without: it may take all the room that a message has.
+    """
+    lines = lines_told(conn)
+    told = _next_to_tell(conn, lines, now=now)
+    turn = int(now.timestamp()) // HEARD_S
+    spoken = [] if told.birth is not None else spoken_of(lines, told.programme_id, turn=turn)
+    return msgspec.structs.replace(told, lines=spoken)
+
+
+def _next_to_tell(conn: Connection, lines: Sequence[SiteLine], *, now: datetime) -> Up:
     """Return what the hub does not have next: events in the order of their line, a birth or a stop behind those before it.
 
     Events and births that are told again take turns: of those there may be years. None: a sign of life, as for a hub
     that does not read this format: what is told waits until it does.
     """
     rows = {row["programme_id"]: row for row in SQL.unsent(conn)}
-    lines = lines_told(conn)
     stops = next_stops(conn, lines)
     waiting = sum(int(row["events"]) for row in rows.values()) + sum(each.waiting for each in stops.values())
     before, epoch = _births_told(conn), SQL.place(conn, name=EPOCH)
     sign = Up(
         format=UP_FORMAT, sent_at=now, waiting=waiting, births_waiting=_births_behind(conn, before), births_told=before,
-        epoch=epoch["number"] if epoch else 0, lines=lines,
+        epoch=epoch["number"] if epoch else 0,
     )  # fmt: skip
     if _noted(conn, HUB_READS) is not None:
         return sign

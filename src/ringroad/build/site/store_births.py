@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -29,6 +29,7 @@ from ringroad.build.site.lines import SQL, lines_lacking
 from ringroad.build.site.store import ACTOR, LACKS, TAKEN, get_site, put_conflict
 from ringroad.build.site.store_aside import aside_waiting
 from ringroad.build.site.store_keys import KEYS_MAX, check_not_revoked, has_room, why_revoked
+from ringroad.build.site.store_stops import stops_otherwise
 from ringroad.build.site.store_sums import sums_have
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import (
@@ -91,8 +92,9 @@ class RefusedBirth:
 
 
 def trust_for(
-    conn: Connection, ids: Ids, signer: Signer | None, *, site_id: str, key: Mapping[str, Any], now: datetime
-) -> Trust:
+    conn: Connection, ids: Ids, signer: Signer | None, *, site_id: str, key: Mapping[str, Any], now: datetime,
+    standing: Sequence[str] = (),
+) -> Trust:  # fmt: skip
     """Return what a site must hold to flash and to vouch for what it bears.
 
     Args:
@@ -102,6 +104,7 @@ def trust_for(
         site_id: who asks.
         key: its public key.
         now: UTC.
+        standing: what stands there.
 
     Raises:
         NotFound: it is no site any more.
@@ -126,7 +129,7 @@ def trust_for(
         targets_sha256=hashlib.sha256(targets).hexdigest(), targets_bytes=len(targets),
         certificate=certificate.decode(), no_certificate=refused, births_have=births_lacking_after(conn, site_id),
         events_have=events_have, stops_have=stops_have, sums_have=sums_have(conn, site_id), up_format=UP_FORMAT,
-        aside=aside_waiting(conn, site_id),
+        aside=aside_waiting(conn, site_id), stops=stops_otherwise(conn, site_id, standing),
     )  # fmt: skip
 
 
@@ -289,6 +292,10 @@ def note_births(conn: Connection, site_id: str, *, number: int | None, told: int
     taken = int(row["number"]) if row else 0
     if number == taken + 1:
         taken += 1
+    if number is None:
+        taken = min(
+            taken, told
+        )  # its database is an older one than it was: its births are numbered on from there
     if row is None or row["number"] != taken:
         SQL.set_place(conn, name=name, number=taken, now=now)
     before, lacking = _lacking(conn, site_id), max(0, told - taken)

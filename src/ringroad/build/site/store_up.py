@@ -98,7 +98,8 @@ def take_told(conn: Connection, ids: Ids, clock: Clock, message: Told) -> None:
     note_births(conn, site_id, number=number, told=told.births_told, now=clock.now())
     if told.sums is not None:
         _take_sums(conn, ids, clock, site_id, sums=told.sums, message=message)
-    _note_missing(conn, site_id, told, lines, now=clock.now())
+    is_sign = not parts and told.birth is None
+    _note_missing(conn, site_id, told, lines, is_sign=is_sign, now=clock.now())
 
 
 def _leave_there(conn: Connection, site_id: str, form: int, *, now: datetime) -> None:
@@ -128,8 +129,10 @@ def _take_sums(
         SQL.put_place(conn, name=SUMS_TAKEN + site_id, number=sums.number, now=clock.now())
 
 
-def _note_missing(conn: Connection, site_id: str, told: Up, lines: Collection[str], *, now: datetime) -> None:
-    for programme_id, count in note_lines(conn, site_id, told, lines, now=now).items():
+def _note_missing(
+    conn: Connection, site_id: str, told: Up, lines: Collection[str], *, is_sign: bool, now: datetime
+) -> None:
+    for programme_id, count in note_lines(conn, site_id, told, lines, is_sign=is_sign, now=now).items():
         after = taken_to(conn, TAKEN, site_id, programme_id)
         reason = f"{count} of what the line said, from event {after + 1} on, were not here, as after a backup; they are told again"
         put_conflict(conn, site_id, "events_missed", f"{programme_id}/{after + 1}", reason, now=now)
