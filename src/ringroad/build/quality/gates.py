@@ -70,6 +70,7 @@ class GateRecord:
         left: vehicles that left it, inspected or not.
         inspected: of these.
         refused: of the inspected, not right at once.
+        once_drawn: vehicles that it looked at for a kind that it inspects no more, by kind.
         missed: escapes among vehicles that it looked at: claims and faults of the field traced to this gate.
         missed_named: of these, of vehicles that it did not look at by chance, but for their kind or lot.
         slipped: escapes among the others.
@@ -88,6 +89,7 @@ class GateRecord:
     all_of: tuple[Alike, ...] = ()
     all_of_drawn: int = 0
     all_of_share: float | None = None
+    once_drawn: tuple[tuple[Alike, int], ...] = ()
     missed_named: int = 0
 
     def __post_init__(self) -> None:
@@ -227,6 +229,17 @@ def propose_rate(record: GateRecord, costs: GateCosts | None, cells: Sequence[Ce
     )  # fmt: skip
 
 
+def _once(record: GateRecord, named: Sequence[tuple[Alike, int]]) -> dict[Alike, float]:
+    """Return which share of vehicles alike was looked at for a kind that the gate inspects no more."""
+    found: dict[Alike, float] = {}
+    for once, drawn in record.once_drawn:
+        own = [(kind, n) for kind, n in named if first_of([once], kind) is not None]
+        total = sum(n for _, n in own)
+        for kind, _ in own:
+            found[kind] = min(1.0, found.get(kind, 0.0) + drawn / total)
+    return found
+
+
 def _chosen(
     risks: Sequence[Risk], gain: Mapping[Alike | None, float]
 ) -> tuple[dict[Alike | None, list[Risk]], int, int]:
@@ -258,23 +271,31 @@ def _chances(own: Mapping[Alike | None, Sequence[Risk]], others_permille: int) -
 def _risks(record: GateRecord, cells: Sequence[Cell], catches: float) -> list[Risk]:
     """Return vehicles alike, worst first.
 
-    Vehicles of kinds that are all inspected tell more results than others: they count as often as the gate chose them.
+    Vehicles of kinds that are all inspected tell more results than others: they count as often as the gate chose them,
+    and those of kinds that were all inspected once as often as they would have been looked at by chance.
     What is caught by chance is known of vehicles that it looked at by chance, before the kinds were decided also of these.
     """
     named = [(each, _kind(each), each.tally.vehicles) for each in cells if each.tally.vehicles]
     decided = {kind for _, kind, _ in named if first_of(record.all_of, kind) is not None}
-    of_kinds = sum(n for _, kind, n in named if kind in decided)
-    others = sum(n for _, _, n in named) - of_kinds
+    once = _once(record, [(kind, n) for _, kind, n in named if kind not in decided])
+    by_chance = record.inspect_permille / 1000  # as the others came, had they come today
+    weights = {
+        kind: n if kind in decided else n * (1 - once.get(kind, 0.0) * (1 - by_chance))
+        for _, kind, n in named
+    }
+    of_kinds = sum(n for kind, n in weights.items() if kind in decided)
+    others = sum(weights.values()) - of_kinds
     if not others and not of_kinds:
         return [Risk(share=1.0, catches=catches, kind=None)]
     share = of_kinds / (of_kinds + others) if record.all_of_share is None else record.all_of_share
     share = 0.0 if not of_kinds else 1.0 if not others else share
     chance = max(0.0, 1 - record.all_of_drawn / of_kinds) if of_kinds and others else 1.0
-    seen = [(cell, n * chance if kind in decided else n) for cell, kind, n in named]
-    mean = sum(n * cell.belief.fails for cell, n in seen) / sum(n for _, n in seen)
+    seen = [(cell, n * (chance if kind in decided else 1 - once.get(kind, 0.0))) for cell, kind, n in named]
+    total = sum(n for _, n in seen)
+    mean = sum((n if total else 1) * cell.belief.fails for cell, n in seen) / (total or len(seen))
     found = [
         Risk(
-            share=n * (share / of_kinds if kind in decided else (1 - share) / others),
+            share=weights[kind] * (share / of_kinds if kind in decided else (1 - share) / others),
             catches=min(1.0, cell.belief.fails * catches / mean),
             kind=kind,
             vehicles=n,

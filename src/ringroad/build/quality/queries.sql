@@ -198,8 +198,14 @@ SELECT p.station, p.variant, p.software, p.lots, p.period, p.number / :block AS 
  LIMIT :rows_max;
 
 -- name: watched
-SELECT station, kind, value, period, number FROM quality_watch
- WHERE programme_id = :programme_id AND station = ANY(:stations::text[]);
+-- Of one period of each of these stations, and those that it is compared with.
+SELECT w.station, w.kind, w.value, w.period, w.number
+  FROM unnest(:stations::text[], :periods::int[]) AS s (station, period)
+  JOIN quality_watch w ON w.programme_id = :programme_id AND w.station = s.station AND w.period BETWEEN s.period - :behind AND s.period;
+
+-- name: begun
+SELECT station, max(period) AS period FROM quality_watch
+ WHERE programme_id = :programme_id AND station = ANY(:stations::text[]) GROUP BY station;
 
 -- name: watched_so_far$
 SELECT coalesce(max(number), 0) FROM quality_watch WHERE programme_id = :programme_id;
@@ -327,13 +333,22 @@ UNION SELECT r.station, e.key, e.value
  WHERE r.programme_id = :programme_id AND r.vehicle = :order_id;
 
 -- name: kinds_drawn
--- How many vehicles each gate chose since they are of a kind that it inspects now, and of how many, since that was decided.
-SELECT d.station, d.gate, count(k.reason) AS drawn, count(*) FILTER (WHERE d.drawn_at > :decided_at) AS vehicles,
-       count(k.reason) FILTER (WHERE d.drawn_at > :decided_at) AS of_kinds
+-- How many vehicles each gate chose since for each kind.
+SELECT d.station, d.gate, d.reason, count(*) AS drawn
   FROM gate_draw d
+  JOIN unnest(:stations::text[], :gates::text[], :reasons::text[]) AS k (station, gate, reason)
+    ON (k.station, k.gate, k.reason) = (d.station, d.gate, d.reason)
+ WHERE d.programme_id = :programme_id AND d.drawn_at > :since AND d.inspect AND d.permille = 1000 AND NOT d.every
+ GROUP BY d.station, d.gate, d.reason;
+
+-- name: newest_drawn
+-- Of how many of the newest choices since the kinds of today were decided, by gate, and how many were for one of these.
+SELECT d.station, d.gate, count(*) AS vehicles, count(k.reason) AS of_kinds
+  FROM (SELECT station, gate, reason FROM gate_draw WHERE programme_id = :programme_id AND drawn_at > :decided_at
+         ORDER BY drawn_at DESC, order_id DESC LIMIT :rows_max) AS d
   LEFT JOIN unnest(:stations::text[], :gates::text[], :reasons::text[]) AS k (station, gate, reason)
     ON (k.station, k.gate, k.reason) = (d.station, d.gate, d.reason)
- WHERE d.programme_id = :programme_id AND d.drawn_at > :since GROUP BY d.station, d.gate;
+ GROUP BY d.station, d.gate;
 
 -- name: insert_contained!
 INSERT INTO contained_lot (id, programme_id, part, lot, reason, contained_at, contained_by)

@@ -7,7 +7,7 @@ Invariant: a rate is changed by a person, in the plant document, with the counts
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Origin, Posterior
 from ringroad.build.plant.store import StoredPlant, get_plant, save_plant
 from ringroad.build.quality.draw import Place, reason_of
-from ringroad.build.quality.gate_kinds import JEFFREYS
+from ringroad.build.quality.gate_kinds import JEFFREYS, first_of
 from ringroad.build.quality.gates import (
     DRAWN_MIN,
     KINDS_MAX,
@@ -40,6 +40,9 @@ from ringroad.storage.db import Connection
 
 DAYS: Final = 90  # that a gate is judged by: claims of the field come late
 ESCAPES_MAX: Final = 100_000  # of one look
+NEWEST_MAX: Final = (
+    10_000  # choices of a line, of which it is said how many are of the kinds of now: to half a percent
+)
 
 ALIKE: Final = f"more than {CELLS_MAX} kinds of vehicles came in {DAYS} days: all are taken to be alike"
 
@@ -81,42 +84,68 @@ def judge_gates(conn: Connection, programme_id: str, *, now: datetime) -> list[J
     return [
         _judged(
             plant, path, gate, left=left, results=results, escaped=escaped, tallies=tallies,
-            drawn=drawn.get((path[-2], gate.name), (0, None)),
+            drawn=drawn.get((path[-2], gate.name), DrawnForKinds()),
         )
         for path, gate in gates
     ]  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnForKinds:
+    """How many vehicles a gate looked at for their kind.
+
+    Attributes:
+        now: for kinds that it inspects now.
+        once: for others, by kind.
+        share: of all vehicles that the gate chose lately, that were of the kinds of now; None for too few.
+    """
+
+    now: int = 0
+    once: tuple[tuple[Alike, int], ...] = ()
+    share: float | None = None
+
+
 def _drawn_for_kinds(
     conn: Connection, plant: Plant, programme_id: str, *, since: datetime
-) -> dict[Place, tuple[int, float | None]]:
-    """Return by gate how many vehicles it looked at for their kind, and which share of all they were; None for too few."""
-    decided = [
-        each.origin.learned_at
-        for path, _ in gates_of(plant, programme_id)
-        for key, each in plant.parameters.items()
-        if key.path == path and key.kind == "inspects_all" and each.origin.learned_at
-    ]
-    if not decided:
+) -> dict[Place, DrawnForKinds]:
+    """Return by gate how many vehicles it looked at for their kind."""
+    named: dict[tuple[str, str, str], Alike] = {}  # by station, gate and the reason of a choice
+    of_now: dict[Place, tuple[Alike, ...]] = {}
+    decided_at = [since]
+    for path, gate in gates_of(plant, programme_id):
+        of_now[path[-2], gate.name] = plant.inspects_all(path)
+        for key, each in plant.parameters.items():
+            if key.path == path and key.kind == "inspects_all":
+                kind = read_alike(key.per)
+                named[path[-2], gate.name, reason_of(kind)] = kind
+                decided_at += [each.origin.learned_at] if each.origin.learned_at else []
+    if not named:
         return {}
-    reasons = sorted(
-        {
-            (path[-2], gate.name, reason_of(kind))
-            for path, gate in gates_of(plant, programme_id)
-            for kind in plant.inspects_all(path)
-        }
-    )
-    rows = SQL.kinds_drawn(
-        conn, programme_id=programme_id, since=since, decided_at=max(decided),
-        stations=[station for station, _, _ in reasons], gates=[gate for _, gate, _ in reasons],
-        reasons=[reason for _, _, reason in reasons],
-    )  # fmt: skip
-    return {
-        (row["station"], row["gate"]): (
-            row["drawn"], row["of_kinds"] / row["vehicles"] if row["vehicles"] >= DRAWN_MIN else None,
+    chosen: dict[Place, dict[Alike, int]] = {}
+    for row in SQL.kinds_drawn(conn, programme_id=programme_id, since=since, **_columns(named)):
+        place = row["station"], row["gate"]
+        chosen.setdefault(place, {})[named[*place, row["reason"]]] = row["drawn"]
+    now = {each: kind for each, kind in named.items() if kind in of_now[each[:2]]}
+    newest = {
+        (row["station"], row["gate"]): row["of_kinds"] / row["vehicles"]
+        for row in SQL.newest_drawn(
+            conn, programme_id=programme_id, decided_at=max(decided_at), rows_max=NEWEST_MAX, **_columns(now)
         )
-        for row in rows
-    }  # fmt: skip
+        if row["vehicles"] >= DRAWN_MIN
+    }
+    return {
+        place: DrawnForKinds(
+            now=sum(n for kind, n in chosen.get(place, {}).items() if first_of(kinds, kind)),
+            once=tuple((kind, n) for kind, n in chosen.get(place, {}).items() if not first_of(kinds, kind)),
+            share=newest.get(place),
+        )
+        for place, kinds in of_now.items()
+    }
+
+
+def _columns(named: Iterable[tuple[str, str, str]]) -> dict[str, list[str]]:
+    rows = list(named)
+    return {name: [each[n] for each in rows] for n, name in enumerate(("stations", "gates", "reasons"))}
 
 
 def gates_of(plant: Plant, programme_id: str) -> Iterator[tuple[Path, Gate]]:
@@ -232,7 +261,7 @@ def _decided_kinds(
 def _judged(
     plant: StoredPlant, path: Path, gate: Gate, *, left: int, results: Mapping[tuple[str, str], Looked],
     escaped: Sequence[Mapping[str, Any]], tallies: Sequence[Tally] | None,
-    drawn: tuple[int, float | None],
+    drawn: DrawnForKinds,
 ) -> JudgedGate:  # fmt: skip
     station = path[-2]
     looked = results.get((station, gate.name), Looked(inspected=0, refused=0))
@@ -245,7 +274,8 @@ def _judged(
         missed=len(own) - len(slipped), slipped=len(slipped),
         missed_named=sum(row["inspected"] and not row["by_chance"] for row in own),
         finds=(JEFFREYS, JEFFREYS) if finds is None else (JEFFREYS + finds.total, JEFFREYS + finds.n - finds.total),
-        all_of=plant.plant.inspects_all(path), all_of_drawn=drawn[0], all_of_share=drawn[1],
+        all_of=plant.plant.inspects_all(path), all_of_drawn=drawn.now, all_of_share=drawn.share,
+        once_drawn=drawn.once,
     )  # fmt: skip
     costs = (
         GateCosts(inspect=gate.inspect_cost, escape=gate.escape_cost)

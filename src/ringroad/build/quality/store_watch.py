@@ -195,10 +195,8 @@ def _newest(conn: Connection, programme_id: str) -> dict[str, tuple[int, int]]:
 
 def _begun(conn: Connection, programme_id: str) -> dict[str, int]:
     """Return by station the newest period of which anything is watched."""
-    begun: dict[str, int] = {}
-    for row in SQL.watched(conn, programme_id=programme_id, stations=list(_places(conn, programme_id))):
-        begun[row["station"]] = max(row["period"], begun.get(row["station"], 0))
-    return begun
+    rows = SQL.begun(conn, programme_id=programme_id, stations=list(_places(conn, programme_id)))
+    return {row["station"]: row["period"] for row in rows}
 
 
 def _numbered(
@@ -208,7 +206,9 @@ def _numbered(
 
     The station itself has one in each period, also where all vehicles belong to closed alarms: it says how far we are.
     """
-    rows = SQL.watched(conn, programme_id=programme_id, stations=list(periods))
+    rows = SQL.watched(
+        conn, programme_id=programme_id, stations=list(periods), periods=list(periods.values()), behind=BEHIND
+    )
     known = {
         (Watched(row["station"], row["kind"], row["value"]), row["period"]): row["number"] for row in rows
     }

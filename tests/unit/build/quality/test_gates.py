@@ -130,6 +130,18 @@ def test_kinds_that_are_all_looked_at_weigh_as_often_as_they_come_not_as_they_te
     assert found.cost_now == pytest.approx(found.cost_then)
 
 
+def test_kinds_that_were_all_looked_at_once_weigh_as_they_would_have_come_by_chance() -> None:
+    once = record(inspect_permille=50, inspected=200, refused=1, left=4_000, once_drawn=((LOT_B, 200),))
+    found = propose_rate(once, COSTS, fit_yields(LOTS).cells)
+    (named,) = found.named
+    share = (50 + 200 * 0.05) / (50 + 200 * 0.05 + 750)
+    assert named.kind.says == "v, glass lot B"
+    assert named.share == pytest.approx(share)
+    assert found.inspect_permille == round(1000 * share + (1 - share) * FLOOR_PERMILLE)
+    in_full = propose_rate(replace(once, once_drawn=()), COSTS, fit_yields(LOTS).cells)
+    assert named.catches < in_full.named[0].catches
+
+
 def test_a_kind_that_names_less_than_all_lots_is_weighed_as_it_is_drawn() -> None:
     named = Alike(variant="v", lots=(("glass", "B"),))  # of any software
     decided = record(inspect_permille=50, inspected=200, refused=1, all_of=(named,), all_of_drawn=250)
