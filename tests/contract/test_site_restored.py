@@ -75,9 +75,8 @@ def test_a_site_restored_from_its_older_backup_and_its_hub_agree_again_on_what_s
     restore(pair, second_pg_url, tmp_path / "site.dump")
     assert standing(pair) == ({"loose bolts", "bad welds"}, {"a belt tore", "no air"})
 
-    new = pair.stand(
-        "marriage", reason="a motor burnt"
-    )  # its number is one that the hub took for another word
+    # its number is one that the hub took for another word
+    new = pair.stand("marriage", reason="a motor burnt", options=["tow_bar"])
     pair.reconcile()
     assert get_stop(pair.hub, new).ended_at is None
     pair.ask()
