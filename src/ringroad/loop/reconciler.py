@@ -6,8 +6,9 @@
 4. Offer vehicles that have become free; sign Director bundles; withdraw those that no longer hold.
 
 Each step is its own transactions, so that a crash between any two leaves consistent facts and the next
-round goes on. Two reconcilers at once are safe: folding takes a lock, decisions compare generations,
-bundles lock their rows; who comes second finds nothing to do. Nothing good is decided, and no deadline is held
+round goes on. Two reconcilers at once are safe: folding takes a lock, decisions hold the campaign and compare its
+generation, bundles lock their rows; who comes second finds nothing to do. So is a person who pauses or ends a campaign
+meanwhile (`ship.store.locks`): a round leaves that one out. Nothing good is decided, and no deadline is held
 against a vehicle, while acknowledged reports wait to be folded. A campaign that cannot be decided on (its plan does
 not read back, say) stands still and is told in the log; the others go on, for one of them may have to be halted. No
 update of a campaign is offered or signed whose gate did not decide within `GATE_REST_S_MAX`; returns are.
@@ -200,6 +201,7 @@ def evaluate(
     decision = decide_gate(policy, wave, released, now=now, evidence=evidence, ramp=ramp, **rest)
     if campaign.state is CampaignState.PAUSED and not isinstance(decision, Halt):
         return decision
+    store.hold_as_read(conn, campaign)
     written = store.record_gate_decision(
         conn,
         campaign,
@@ -260,12 +262,17 @@ def _offer(
 ) -> int:
     try:
         with transaction(conn):
+            held = store.try_hold(conn, campaign_id)
             campaign = store.read_campaign(conn, campaign_id)
             if campaign.state is not CampaignState.RUNNING:
                 return 0
+            if not held:
+                raise Conflict(f"campaign {campaign_id} is being moved")
             judged = store.judge_again(conn, ids, campaign, actor=RECONCILER, now=now, vins=look.vins)
             offered = store.offer_waiting(conn, ids, campaign, actor=RECONCILER, now=now, vins=look.vins)
-    except Conflict:  # a vehicle got another action between our look and our write
+    except (
+        Conflict
+    ):  # a vehicle got another action between our look and our write, or the campaign another state
         judged, offered = JUDGED_MAX, 0
     if lookout and judged == JUDGED_MAX:
         lookout.left_some()

@@ -319,6 +319,16 @@ SELECT count(DISTINCT rank) FROM campaign_target WHERE plan_id = :plan_id AND ra
 -- name: lock_running^
 SELECT wave FROM campaign WHERE id = :campaign_id AND plan_id = :plan_id AND state = 'running' FOR SHARE;
 
+-- name: keep_running
+SELECT id FROM campaign WHERE id = ANY (:campaign_ids) AND state = 'running' FOR SHARE SKIP LOCKED;
+
+-- name: hold_campaign$
+SELECT id FROM campaign WHERE id = :campaign_id FOR NO KEY UPDATE;
+
+-- name: try_hold_campaign$
+SELECT id FROM campaign WHERE id = :campaign_id AND generation = coalesce(:generation, generation)
+   FOR NO KEY UPDATE SKIP LOCKED;
+
 -- name: join_candidates
 SELECT vin, changed_seq FROM vehicle
  WHERE changed_seq > :after_seq AND programme_id = :programme_id ORDER BY changed_seq LIMIT :rows_max;
@@ -385,6 +395,12 @@ UPDATE campaign SET state = :state, state_reason = :reason, state_at = :now, gen
 
 -- name: release_state$
 SELECT state FROM release WHERE id = :release_id FOR SHARE;
+
+-- name: hold_harm$
+SELECT pg_advisory_xact_lock(:lock_class, hashtext(:release_id));
+
+-- name: keep_harm$
+SELECT pg_advisory_xact_lock_shared(:lock_class, hashtext(:release_id));
 
 -- name: harm_of_release
 -- Who aborts a campaign whose gate saw harm only comes before it. Not the halts that only followed the withdrawal of
@@ -494,11 +510,11 @@ UPDATE assignment a
                  THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id AND v.blocked_reason IS NULL
             ELSE v.config_generation = a.config_generation END
    AND NOT EXISTS (SELECT 1 FROM assignment o
-                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling') OFFSET 0)
    AND NOT EXISTS (SELECT 1 FROM assignment h
                     WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
                       AND (h.campaign_id = ANY (:recalls)
-                           OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now))
+                           OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now) OFFSET 0)
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
                                       AND s.step < a.step AND s.state <> 'installed'))
@@ -519,11 +535,11 @@ UPDATE assignment a
                  THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id AND v.blocked_reason IS NULL
             ELSE v.config_generation = a.config_generation END
    AND NOT EXISTS (SELECT 1 FROM assignment o
-                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling') OFFSET 0)
    AND NOT EXISTS (SELECT 1 FROM assignment h
                     WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
                       AND (h.campaign_id = ANY (:recalls)
-                           OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now))
+                           OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now) OFFSET 0)
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
                                       AND s.step < a.step AND s.state <> 'installed'))
@@ -546,7 +562,8 @@ UPDATE assignment a
            AND o.campaign_id = ANY (:lower) AND o.kind <> 'rollback' AND o.state = 'offered'
            AND o.began_at IS NULL AND o.last_report_at IS NULL
            AND NOT EXISTS (SELECT FROM device_report d
-                            WHERE d.vin = o.vin AND d.action_id = o.action_id AND d.applied_at IS NULL)) AS given
+                            WHERE d.vin = o.vin AND d.action_id = o.action_id AND d.applied_at IS NULL)
+           FOR UPDATE OF o SKIP LOCKED) AS given
  WHERE a.action_id = given.action_id AND a.state = 'offered' AND a.began_at IS NULL AND a.last_report_at IS NULL
 RETURNING a.action_id, a.campaign_id, a.state;
 
@@ -613,7 +630,7 @@ SELECT array_agg(action_id) FROM moved;
 
 -- name: extend_deadlines!
 UPDATE assignment SET deadline_at = deadline_at + make_interval(secs => :seconds), generation = generation + 1
- WHERE campaign_id = :campaign_id AND state IN ('active', 'cancelling') AND deadline_at IS NOT NULL;
+ WHERE campaign_id = :campaign_id AND state IN ('offered', 'active', 'cancelling') AND deadline_at IS NOT NULL;
 
 -- name: cancel_pending$
 WITH moved AS (
@@ -806,6 +823,13 @@ SELECT pg_try_advisory_xact_lock(:key);
 -- name: unapplied_reports
 SELECT id, vin, action_id, kind, event_at, received_at, body
   FROM device_report WHERE applied_at IS NULL ORDER BY id LIMIT :rows_max;
+
+-- name: keep_campaigns
+SELECT id FROM campaign
+ WHERE id IN (SELECT campaign_id FROM assignment WHERE action_id = ANY (:action_ids)
+              UNION SELECT campaign_id FROM assignment
+                     WHERE vin = ANY (:vins) AND state IN ('offered', 'active', 'cancelling'))
+ ORDER BY id FOR SHARE;
 
 -- name: lock_actions
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
@@ -1116,13 +1140,13 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
         AND NOT EXISTS (SELECT 1 FROM assignment h
                          WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
                            AND (h.campaign_id = ANY (:recalls)
-                                OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now))
+                                OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now) OFFSET 0)
         OR a.kind = 'rollback' AND :returns)
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
                                       AND s.step < a.step AND s.state <> 'installed'))
    AND NOT EXISTS (SELECT 1 FROM assignment o
-                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling') OFFSET 0)
  ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
 
 -- name: offer_issued!

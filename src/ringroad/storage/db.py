@@ -62,7 +62,7 @@ def transaction(conn: Connection) -> Iterator[Connection]:
 
     Raises:
         Conflict: a unique or foreign key says that the world is different than the caller thought.
-        Unavailable: the server went away; nothing was written.
+        Unavailable: the server went away, or two transactions waited for each other; nothing was written.
     """
     try:
         with conn.transaction():
@@ -71,6 +71,10 @@ def transaction(conn: Connection) -> Iterator[Connection]:
         name = error.diag.constraint_name or "a constraint"
         raise Conflict(
             f"refused by {name}", hint="read it again, then decide again", detail=str(error)
+        ) from error
+    except psycopg.errors.DeadlockDetected as error:
+        raise Unavailable(
+            "somebody changed the same at the same time", hint="try again", detail=str(error)
         ) from error
     except psycopg.OperationalError as error:
         raise Unavailable("PostgreSQL went away", hint="try again", detail=str(error)) from error

@@ -26,6 +26,7 @@ from ringroad.ship.store.campaigns import (
 from ringroad.ship.store.decisions import record_gate_decision, tell_harm
 from ringroad.ship.store.halts import read_halted_before
 from ringroad.ship.store.judging import judge_again
+from ringroad.ship.store.locks import hold_as_read, try_hold
 from ringroad.ship.store.manifests import apply_manifest, lock_vehicle
 from ringroad.ship.store.pausing import is_silence_accepted, is_withdrawn, pause, resume
 from ringroad.ship.store.reading import (
@@ -84,6 +85,7 @@ __all__ = [
     "fold_reports",
     "halt",
     "halted_unswept",
+    "hold_as_read",
     "is_silence_accepted",
     "is_withdrawn",
     "judge_again",
@@ -126,4 +128,5 @@ __all__ = [
     "settle_steps",
     "start",
     "tell_harm",
+    "try_hold",
 ]

@@ -20,6 +20,7 @@ from ringroad.ship.director import AT_ONCE
 from ringroad.ship.model import AssignmentState
 from ringroad.ship.precedence import in_order
 from ringroad.ship.store.batches import append_by_wave
+from ringroad.ship.store.locks import keep_running
 from ringroad.ship.store.reading import SQL, array_of, read_levels, read_recalls
 from ringroad.ship.store.reports import append_outcome
 from ringroad.storage.db import Connection, expect_one
@@ -76,7 +77,8 @@ def bundles_to_issue(
     A vehicle may wait twice: to return from a halted campaign and for the next one, or for several campaigns.
     A return goes first, then the campaign that is served first, then the older action. With `vins`: these only.
     Campaigns that are `withheld` get no updates, and their vehicles none of campaigns that come after them. Vehicles of
-    a recall get none of other campaigns before it is through with them.
+    a recall get none of other campaigns before it is through with them. The campaigns stay running to the end of the
+    transaction; one that somebody moves right now is withheld.
     """
     recalls = read_recalls(conn)
     higher_withheld: list[str] = []
@@ -95,6 +97,10 @@ def bundles_to_issue(
         ):
             first.setdefault(row["vin"], PendingBundle(**row))
         if first:
+            updates = {one.campaign_id for one in first.values() if one.kind != "rollback"}
+            if moving := updates - keep_running(conn, updates):
+                withheld = {*withheld, *moving}
+                return bundles_to_issue(conn, now=now, rows_max=rows_max, vins=vins, withheld=withheld)
             return list(first.values())
         higher_withheld += [campaign_id for campaign_id in tier if campaign_id in withheld]
     return []

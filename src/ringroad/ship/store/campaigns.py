@@ -44,6 +44,7 @@ from ringroad.ship.plan import VERDICTS, Plan
 from ringroad.ship.store.batches import withdraw
 from ringroad.ship.store.control import judge_control, read_control
 from ringroad.ship.store.halts import AGAIN, read_harm_or_word, refuse_halted_since
+from ringroad.ship.store.locks import hold_harm, keep_harm
 from ringroad.ship.store.pausing import (
     move,
     pause,
@@ -247,8 +248,12 @@ def start(
     )  # fmt: skip
     _begin_comparison(conn, ids, moved, plan, actor=actor, now=now)
     if plan.request.ramp is not None:
-        return start_ramp(conn, ids, moved, plan.request.ramp, vehicles=vehicles, actor=actor, now=now)
-    return release_wave(conn, ids, moved, actor=actor, now=now)
+        moved = start_ramp(conn, ids, moved, plan.request.ramp, vehicles=vehicles, actor=actor, now=now)
+    else:
+        moved = release_wave(conn, ids, moved, actor=actor, now=now)
+    keep_harm(conn, campaign.release_id)
+    refuse_halted_since(conn, campaign.release_id, plan.made_at, hint=AGAIN)
+    return moved
 
 
 def _begin_comparison(
@@ -280,6 +285,8 @@ def abort(
     )  # fmt: skip
     harm = read_harm_or_word(conn, campaign)
     moved = move(conn, campaign, generation, to=CampaignState.ABORTED, of=before, reason=reason, now=now)
+    if harm:
+        hold_harm(conn, campaign.release_id)
     body = {
         "reason": moved.state_reason,
         **({"told": told} if told else {}),
@@ -306,6 +313,7 @@ def halt(
     moved = move(
         conn, campaign, campaign.generation, to=CampaignState.HALTED, of=running, reason=reason, now=now
     )
+    hold_harm(conn, campaign.release_id)
     plan = current_plan(conn, campaign)
     returns = 0
     if plan.request.rollback_installed:

@@ -12,11 +12,13 @@ from ringroad.ship.model import Campaign, CampaignState
 from ringroad.ship.reason_words import FOR_GOOD, reason_words
 from ringroad.ship.store.batches import RECONCILER, withhold
 from ringroad.ship.store.halts import refuse_halted_since
+from ringroad.ship.store.locks import keep_harm
 from ringroad.ship.store.reading import SQL, read_campaign
 from ringroad.ship.store.waves import append_of, current_plan, latest, offer_waiting
 from ringroad.storage.db import Connection, expect_one
 
 REASON_CHARS_MAX = 500  # characters
+ANOTHER = "abort this one, and plan another"
 
 
 def pause(
@@ -84,7 +86,7 @@ def resume(
             "the maker of a plan cannot accept that reports are missing", hint="ask another approver"
         )
     made_at = current_plan(conn, campaign).made_at if campaign.plan_id else None
-    refuse_halted_since(conn, campaign.release_id, made_at, hint="abort this one, and plan another")
+    refuse_halted_since(conn, campaign.release_id, made_at, hint=ANOTHER)
     moved = move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,), now=now)
     paused_s = max(0.0, (now - (campaign.state_at or now)).total_seconds())
     SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
@@ -94,6 +96,8 @@ def resume(
         causes=latest(conn, campaign_id, FactKind.CAMPAIGN_PAUSED),
     )  # fmt: skip
     offer_waiting(conn, ids, moved, actor=actor, now=now, causes=[resumed.id])
+    keep_harm(conn, campaign.release_id)
+    refuse_halted_since(conn, campaign.release_id, made_at, hint=ANOTHER)
     return moved
 
 

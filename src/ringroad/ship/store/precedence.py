@@ -15,6 +15,7 @@ from ringroad.kernel.facts import Fact, FactKind
 from ringroad.ship.model import AssignmentState, Campaign
 from ringroad.ship.precedence import lower_than
 from ringroad.ship.store.batches import append_batch, wave_fact_id
+from ringroad.ship.store.locks import keep_running
 from ringroad.ship.store.reading import (
     SQL,
     array_of,
@@ -37,9 +38,10 @@ def preempt(
     """Take back what other campaigns offered to the vehicles of a recall, unless it was begun; return how many.
 
     To vehicles of its later waves, too. They wait again, and are offered after the recall; one that may have begun is told
-    to cancel, and waits again by its answer. With `vins`: of these only.
+        to cancel, and waits again by its answer. With `vins`: of these only. What is offered by a campaign that somebody moves
+        right now, or reported on, is taken back at a later look.
     """
-    lower = lower_than(read_levels(conn), recall.id)
+    lower = sorted(keep_running(conn, lower_than(read_levels(conn), recall.id)))
     taken: dict[str, list[int]] = defaultdict(list)
     told: dict[str, list[int]] = defaultdict(list)
     if lower:

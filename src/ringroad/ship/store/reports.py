@@ -32,6 +32,7 @@ from ringroad.ship.report import (
 from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, not_delivered, reason_of
 from ringroad.ship.store.batches import RECONCILER, append_by_wave, wave_fact_id
 from ringroad.ship.store.judging import judge_refusals
+from ringroad.ship.store.locks import keep_campaigns_of
 from ringroad.ship.store.precedence import go_on_after
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.returns import order_back_late
@@ -237,10 +238,15 @@ def append_outcomes(
 
 
 def _actions_of(conn: Connection, reports: Sequence[Mapping[str, Any]]) -> dict[int, _Action]:
-    """Lock the actions that reports are about: by their number, or as what a vehicle claims and now says it runs."""
+    """Lock the actions that reports are about: by their number, or as what a vehicle claims and now says it runs.
+
+    Their campaigns first: none is paused or ended while these are written.
+    """
     action_ids = {row["action_id"] for row in reports if row["action_id"] is not None}
     if stating := sorted({row["vin"] for row in reports if row["kind"] in STATING}):
         action_ids |= {row["action_id"] for row in SQL.claims_of(conn, vins=stating)}
+    consenting = {row["vin"] for row in reports if row["kind"] == "auto_confirm"}  # also to what is not named
+    keep_campaigns_of(conn, action_ids=action_ids, vins=consenting)
     found = {}
     for row in SQL.lock_actions(conn, action_ids=sorted(action_ids)):
         rule = SuccessRule() if row["has_rules"] else BY_WORD

@@ -13,6 +13,7 @@ from ringroad.kernel.facts import FactKind
 from ringroad.ship.model import Before, Campaign, CampaignState, ReleaseFacts
 from ringroad.ship.returns import Kept, ReturnPlan, plan_returns
 from ringroad.ship.store.batches import RECONCILER
+from ringroad.ship.store.locks import hold, try_hold
 from ringroad.ship.store.reading import SQL, read_campaign, read_images, read_release, read_vehicles
 from ringroad.ship.store.waves import append_of, latest
 from ringroad.storage.db import Connection
@@ -52,6 +53,7 @@ def order_returns(
         NotFound: there is no such campaign.
         Conflict: it was not stopped, nothing is to return, or the plan is another one by now.
     """
+    hold(conn, campaign_id)
     campaign = _stopped(conn, campaign_id)
     plan = _plan(conn, campaign)
     if sha256 is not None and plan.sha256 != sha256:
@@ -118,6 +120,8 @@ def order_back_missed(conn: Connection, ids: Ids, campaign_id: str, *, now: date
     Inside a transaction of the caller. Vehicles that were ordered back once are left alone. The campaign is done with
     once whatever was being written when it halted is over, however late that is looked at.
     """
+    if not try_hold(conn, campaign_id):
+        return
     rows = list(SQL.missed_by_halt(conn, campaign_id=campaign_id, rows_max=PLANNED_AT_ONCE))
     order_back_late(conn, ids, rows, now=now)
     if len(rows) < PLANNED_AT_ONCE:
