@@ -20,7 +20,7 @@ from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind
 from ringroad.loop.campaigns import plan_campaign
 from ringroad.ship import store
-from ringroad.ship.gate import GateDecision, GatePolicy, Grow, Hold, WaveFacts
+from ringroad.ship.gate import GateDecision, GatePolicy, Grow, Hold
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest, WaveSize
@@ -28,6 +28,7 @@ from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.replay import decide_again
 from ringroad.ship.store.evidence import record_reading
 from ringroad.ship.ticks import TickRow
+from ringroad.ship.wave_facts import WaveFacts
 from ringroad.storage.db import Connection, transaction
 from ringroad.storage.lake import to_us
 from ringroad.storage.ledger import append_fact, latest_fact

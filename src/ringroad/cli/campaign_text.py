@@ -13,7 +13,7 @@ from ringroad.http.console.conduct import approval_lines, conduct_lines
 from ringroad.http.console.decided import counted, decision_lines
 from ringroad.http.console.guard import gate_lines
 from ringroad.kernel.hours import length_words
-from ringroad.ship.reason_words import FOR_GOOD, reason_words
+from ringroad.ship.reason_words import UNKNOWN_FOR_GOOD, is_for_good, reason_words
 
 Row = Mapping[str, Any]
 
@@ -84,10 +84,15 @@ def next_text(row: Row, recovery: Row | None) -> str:
             f"next, as the gate holds it for harm: ringroad campaign evidence {short} shows what is compared\n"
             f"      ringroad campaign abort {short} --reason WHY ends it; vehicles that installed it stay on it until they are ordered back"
         )
-    if row["state"] == "paused" and row["state_reason"] in FOR_GOOD:
+    if row["state"] == "paused" and is_for_good(row["state_reason"]):
+        shows = (
+            f"evidence {short} shows what is compared"
+            if row["state_reason"].startswith(UNKNOWN_FOR_GOOD)
+            else f"vehicles {short} --state expired shows who is silent"
+        )
         return (
             f"next: ringroad campaign resume {short} --without-reports lets it go on all the same, as an approver\n"
-            f"      ringroad campaign vehicles {short} --state expired shows who is silent; ringroad campaign abort {short} ends it"
+            f"      ringroad campaign {shows}; ringroad campaign abort {short} ends it"
         )
     if row["state"] in {"running", "paused"} and row["failed"] - row.get("silent", 0):
         return (

@@ -32,7 +32,7 @@ from ringroad.loop.lookout import EVERYTHING, Look, Lookout
 from ringroad.ship import store
 from ringroad.ship.gate import HARM_SEEN, GateDecision, Halt, decide_gate
 from ringroad.ship.model import Campaign, CampaignState
-from ringroad.ship.reason_words import FOR_GOOD
+from ringroad.ship.reason_words import is_for_good
 from ringroad.ship.store.batches import RECONCILER
 from ringroad.ship.store.bundles import BUNDLES_MAX
 from ringroad.ship.store.evidence import read_evidence, read_ramp
@@ -157,7 +157,7 @@ def _watched(conn: Connection) -> list[Campaign]:
 
 
 def _is_watched(campaign: Campaign) -> bool:
-    paused = campaign.state is CampaignState.PAUSED and campaign.state_reason in FOR_GOOD
+    paused = campaign.state is CampaignState.PAUSED and is_for_good(campaign.state_reason)
     return campaign.state is CampaignState.RUNNING or paused
 
 
@@ -197,6 +197,8 @@ def evaluate(
         "silence_pauses": plan.request.late_joiners == "frozen",  # one that joins may bring the outcome
         "silence_accepted": store.is_silence_accepted(conn, campaign),
         "pauses_last": True,
+        "unknown_holds": True,
+        "unknown_accepted": store.is_unknown_accepted(conn, campaign),
     }
     decision = decide_gate(policy, wave, released, now=now, evidence=evidence, ramp=ramp, **rest)
     if campaign.state is CampaignState.PAUSED and not isinstance(decision, Halt):

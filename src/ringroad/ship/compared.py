@@ -14,8 +14,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ringroad.kernel.errors import InvalidInput
-from ringroad.ship.gate import Evidence, GatePolicy, WaveFacts, installation_readings
+from ringroad.ship.gate import Evidence, GatePolicy, installation_readings
 from ringroad.ship.guard import HISTORY, MetricName, Past, Reading, SequentialPolicy
+from ringroad.ship.wave_facts import WaveFacts
 
 HALTED_BY: Final = ("worse_than_control: ", "worse_than_before: ")  # how the gate names the metric
 

@@ -14,13 +14,15 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ringroad.kernel.errors import InvalidInput
-from ringroad.ship.guard import BOUND_MICRONATS, Past, Reading, SequentialPolicy, read_installations
+from ringroad.ship.guard import Past, Reading, SequentialPolicy, read_installations
+from ringroad.ship.known import harm_seen, no_pace, not_known
 from ringroad.ship.ramp import HarmBudget, RampState, decide_growth, harm_unbounded
+from ringroad.ship.wave_facts import WaveFacts
 
 CLOCK_SKEW_S_MAX = 300  # seconds; evidence newer than this from now is contradictory
 DURATION_S_MAX = 10 * 365 * 86_400  # seconds; no campaign outlives its vehicles' first decade
@@ -29,6 +31,7 @@ PLAIN_HARM_MIN = 3  # vehicles; of fewer a good update may be unlucky
 PLAIN_HARM_PERMILLE = 250  # of outcomes; no campaign goes on with a quarter harmed, whatever is compared
 HARM_SEEN = "harm_seen"  # a hold for harm: the word, and behind a colon what shows it
 BUDGET_SPENT = "budget_spent"  # by vehicles that were harmed while nothing bounds how many will be
+NOT_KNOWN = "not_known"  # a hold for a metric that was never observed: the word, and behind a colon which
 ENDLESS = frozenset({"too_few_reports", "too_many_silent", "evidence_too_old"})
 READING_TICKS_MAX = 4  # ticks after which a reading is old; one may be missed while the lake is busy
 READING_SLACK_S = 60  # seconds on top, for ticks of a second
@@ -71,63 +74,6 @@ class GatePolicy:
             raise InvalidInput(f"soak_s must be between 0 and {DURATION_S_MAX}")
         if not 1 <= self.silence_s_max <= DURATION_S_MAX:
             raise InvalidInput(f"silence_s_max must be between 1 and {DURATION_S_MAX}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaveFacts:
-    """What is known of one wave, or of all waves released so far. Counts are vehicles.
-
-    Attributes:
-        vehicles_targeted: of the wave.
-        vehicles_installed: confirmed, by manifest or by closed/success over DDI.
-        vehicles_downloaded: stored and verified it, as a plan asked that only downloads; nothing was installed.
-        vehicles_failed: tried, nothing installed.
-        vehicles_rolled_back: installed and undone.
-        vehicles_lost: began to install, then silent past the deadline.
-        vehicles_silent: did not begin within the deadline.
-        vehicles_cancelled: let go, as they have the release already, may not have it or declined; nothing was installed.
-        newest_report_at: when the newest report or manifest of the wave was received.
-        evidence_since: when the last of the first `reports_min` outcomes came in; None before.
-        newest_outcome_at: when the newest outcome came in; None before.
-    """
-
-    vehicles_targeted: int
-    vehicles_installed: int = 0
-    vehicles_downloaded: int = 0
-    vehicles_failed: int = 0
-    vehicles_rolled_back: int = 0
-    vehicles_lost: int = 0
-    vehicles_silent: int = 0
-    vehicles_cancelled: int = 0
-    newest_report_at: datetime | None = None
-    evidence_since: datetime | None = None
-    newest_outcome_at: datetime | None = None
-
-    @property
-    def harmed(self) -> int:
-        """Vehicles for which the update did not do what it should."""
-        return self.vehicles_failed + self.vehicles_rolled_back + self.vehicles_lost
-
-    @property
-    def reported(self) -> int:
-        """Vehicles whose outcome says something: about the software, or about its download where that is all."""
-        return self.vehicles_installed + self.vehicles_downloaded + self.harmed
-
-    @property
-    def open(self) -> int:
-        """Vehicles whose outcome is still to come."""
-        return self.vehicles_targeted - self.reported - self.vehicles_silent - self.vehicles_cancelled
-
-    @property
-    def needed(self) -> int:
-        """Vehicles that were not let go: of these evidence is due. A silent, failed or lost one is among them."""
-        return self.vehicles_targeted - self.vehicles_cancelled
-
-    @property
-    def contradictory(self) -> bool:
-        """Whether the counts cannot all be true."""
-        counts = [getattr(self, item.name) for item in fields(self) if item.name.startswith("vehicles_")]
-        return min(counts) < 0 or self.open < 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,16 +168,10 @@ def decide_gate(
     *,
     last_wave: bool,
     now: datetime,
-    withdrawn: bool = False,
-    reports_waiting: bool = False,
-    harm_named: bool = False,
-    harm_ends: bool = False,
-    silence_pauses: bool = False,
-    silence_accepted: bool = False,
-    pauses_last: bool = False,
-    evidence: Evidence | None = None,
-    ramp: Ramp | None = None,
-) -> GateDecision:
+    withdrawn: bool = False, reports_waiting: bool = False, silence_accepted: bool = False, unknown_accepted: bool = False,
+    harm_named: bool = False, harm_ends: bool = False, silence_pauses: bool = False, pauses_last: bool = False,
+    unknown_holds: bool = False, evidence: Evidence | None = None, ramp: Ramp | None = None,
+) -> GateDecision:  # fmt: skip
     """Decide on the current wave.
 
     1. A withdrawn release halts, and harm: on the wave and on all released so far; old harm is still harm.
@@ -239,13 +179,13 @@ def decide_gate(
     2. Evidence that contradicts itself or the clock, or that is not all counted yet, holds.
     3. The last wave finishes when every vehicle has an outcome and the soak is over; it cannot advance.
        Where vehicles are compared with a control group, not before the newest was watched, and not while harm is seen.
-    4. Enough outcomes, at most the size of the wave without vehicles that were let go; none of one that let all go.
+    4. Enough outcomes, at most the size of the wave without those let go; none of one that let all go, if others gave any.
        A ramp grows instead, within its budget, once per reading, on fresh ones only, below the margins.
     5. Not too many vehicles that never answered.
     6. The soak is over.
-    7. The newest report is fresh, and so are the readings, all within margins; enough vehicles are compared with still.
+    7. The newest report is fresh, and so are the readings, known and within margins; enough are compared with still.
 
-    What misses at 4, 5 or 7 once no vehicle is open pauses for good, unless a person accepted that or harm is seen.
+    What misses at 4, 5 or 7 with no vehicle open or watched pauses for good, unless a person accepted that or harm is seen.
     Integers only: a limit that was just met must not depend on rounding.
 
     Args:
@@ -256,11 +196,13 @@ def decide_gate(
         now: the server's time.
         withdrawn: whether the release may not go out any more.
         reports_waiting: whether acknowledged reports are not in the facts yet.
-        harm_named: harm holds waves too, in one stratum as in all, and is named; not so in decisions of before.
-        harm_ends: harm holds a campaign that has nothing more to release, too; not so in decisions of before.
-        silence_pauses: a wait that nothing can end pauses; not so in decisions of before.
         silence_accepted: an approver lets the campaign go on without what vehicles of this wave never reported.
-        pauses_last: no pause over harm, or while an earlier wave may report; not so in decisions of before.
+        unknown_accepted: likewise, without metrics of which nothing was ever known.
+        harm_named: harm holds waves too, in one stratum as in all, and is named; not so in decisions of before.
+        harm_ends: harm holds a campaign that has nothing more to release, too; likewise.
+        silence_pauses: a wait that nothing can end pauses; likewise.
+        pauses_last: no pause over harm, or while an earlier wave may report; likewise.
+        unknown_holds: nothing at all that is known holds, and pauses once nothing can be; likewise.
         evidence: for a sequential policy; without it nothing good is decided.
         ramp: of a campaign that grows by a budget of harm.
     """
@@ -268,23 +210,26 @@ def decide_gate(
         return Halt(harm)
     if wrong := "reports_waiting" if reports_waiting else _contradiction(wave, released, now=now):  # 2
         return Hold(wrong)
+    known = None if unknown_accepted else unknown_holds
     if ramp is not None and ramp.state.left:  # 4
-        return _grow(policy, ramp, evidence, named=harm_named, now=now)
-    budget = ramp.budget if ramp else None
-    seen = harm_of(policy, wave, released, evidence=evidence, budget=budget)
+        return _grow(policy, ramp, released, evidence, named=harm_named, known=known, now=now)
+    seen = harm_of(policy, wave, released, evidence=evidence, budget=ramp.budget if ramp else None)
     if last_wave:  # 3
         return Hold(seen) if seen and harm_ends else _end(policy, wave, released, evidence, now=now)
-    missing = _missing(policy, wave, released, now=now)  # 4 to 7
+    missing = _missing(policy, wave, released, unknown_holds=unknown_holds, now=now)  # 4 to 7
     if missing in ENDLESS and (wave if wave.needed else released).open == 0:
         if silence_accepted:
-            return _go_on(policy, released, evidence, now=now)
-        if silence_pauses and not (pauses_last and (seen or released.open)):
+            return _go_on(policy, released, evidence, known=known, now=now)
+        waits = silence_pauses or (unknown_holds and wave.needed == 0)
+        if waits and not (pauses_last and (seen or released.open)):
             return Pause(f"{missing}_for_good")
         missing = seen if seen and pauses_last else missing
     if missing:
         return Hold(missing)
     good = Advance() if wave.needed else Advance("wave_let_go")  # 4: where all were, the next takes its place
-    return good if released.needed == 0 else _compared(policy, evidence, good, named=harm_named, now=now)
+    if released.needed == 0:  # decisions of before
+        return good
+    return _compared(policy, released, evidence, good, named=harm_named, known=known, now=now)
 
 
 def installation_readings(
@@ -312,7 +257,7 @@ def harm_of(
     harm = _harm(policy, wave, released, evidence)
     if harm or policy.sequential is None or evidence is None:
         return harm
-    seen = _harm_seen(policy.sequential, evidence.readings, strata=True)
+    seen = harm_seen(policy.sequential, evidence.readings, strata=True)
     if not seen and budget is not None and harm_unbounded(evidence.readings) >= budget.harmed_first:
         seen = BUDGET_SPENT
     return f"{HARM_SEEN}: {seen}" if seen else ""
@@ -349,10 +294,13 @@ def _contradiction(wave: WaveFacts, released: WaveFacts, *, now: datetime) -> st
     return "evidence_from_the_future" if future else ""
 
 
-def _missing(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, *, now: datetime) -> str:
+def _missing(
+    policy: GatePolicy, wave: WaveFacts, released: WaveFacts, *, unknown_holds: bool, now: datetime
+) -> str:
     """Return why outcomes of a wave are not enough yet; a wave that let all go is passed by on what earlier ones showed."""
     if wave.needed == 0:
-        return "" if released.reported or released.needed == 0 else "too_few_reports"
+        passed = released.reported or (released.needed == 0 and not unknown_holds)
+        return "" if passed else "too_few_reports"
     if wave.reported < min(policy.reports_min, wave.needed):
         return "too_few_reports"
     if policy.silent_permille_max * wave.vehicles_targeted < wave.vehicles_silent * 1000:
@@ -365,25 +313,60 @@ def _missing(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, *, now: d
     return ""
 
 
-def _go_on(policy: GatePolicy, released: WaveFacts, evidence: Evidence | None, *, now: datetime) -> GateDecision:  # fmt: skip
+def _go_on(
+    policy: GatePolicy, released: WaveFacts, evidence: Evidence | None, *, known: bool | None, now: datetime
+) -> GateDecision:
     """Advance without the outcomes that a person accepted to miss, once the newest that came has soaked; harm holds."""
     newest = released.newest_outcome_at
     if released.reported and newest is not None and not _is_past(newest, policy.soak_s, now):
         return Hold("soaking")
-    known = released.vehicles_installed > 0  # of nobody who runs it, nothing ever will be
-    return _compared(policy, evidence, Advance("silence_accepted"), named=True, now=now, known=known)
+    if not released.vehicles_installed:  # of nobody who runs it, nothing ever will be
+        known = None
+    return _compared(
+        policy, released, evidence, Advance("silence_accepted"), named=True, known=known, now=now
+    )
 
 
 def _compared(
-    policy: GatePolicy, evidence: Evidence | None, good: Advance, *, named: bool, now: datetime, known: bool = True
-) -> GateDecision:  # fmt: skip
-    """Advance only if the comparison with the control group can be relied on, knows every metric and accepts it."""
+    policy: GatePolicy,
+    released: WaveFacts,
+    evidence: Evidence | None,
+    good: Advance,
+    *,
+    named: bool,
+    known: bool | None,
+    now: datetime,
+) -> GateDecision:
+    """Advance only if the comparison with the control group can be relied on, knows every metric and accepts it.
+
+    `known`: whether a wait for what is not known ends with a pause; None asks for nothing to be known.
+    """
     missing = _too_small(evidence) or _not_fresh(policy, evidence, now=now)
-    missing = missing or (_not_known(policy, evidence) if known else "")
-    if not missing and named and policy.sequential is not None and evidence is not None:
-        seen = _harm_seen(policy.sequential, evidence.readings, strata=True)
-        missing = f"{HARM_SEEN}: {seen}" if seen else ""
-    return Hold(missing) if missing else good
+    if missing:
+        return Hold(missing)
+    readings = evidence.readings if evidence else ()
+    unread = not_known(policy.sequential, readings)
+    seen = harm_seen(policy.sequential, readings, strata=True) if named and policy.sequential else ""
+    if unread and known is not None and not (known and seen):
+        return _unknown(unread, policy, released, evidence, pauses=known)
+    if seen:
+        return Hold(f"{HARM_SEEN}: {seen}")
+    return Advance("unknown_accepted") if unread and good == Advance() else good
+
+
+def _unknown(
+    metric: str,
+    policy: GatePolicy,
+    released: WaveFacts,
+    evidence: Evidence | None,
+    *,
+    pauses: bool,
+    unreleased: int = 0,
+) -> GateDecision:
+    """Hold for a metric of which nothing is known; pause once everyone was watched of whom something could be."""
+    if not pauses or released.open > unreleased or _watching(policy, released, evidence):
+        return Hold(f"{NOT_KNOWN}: {metric}")
+    return Pause(f"{NOT_KNOWN}_for_good: {metric}")
 
 
 def _end(
@@ -398,41 +381,40 @@ def _end(
 
 
 def _grow(
-    policy: GatePolicy, ramp: Ramp, evidence: Evidence | None, *, named: bool, now: datetime
+    policy: GatePolicy,
+    ramp: Ramp,
+    released: WaveFacts,
+    evidence: Evidence | None,
+    *,
+    named: bool,
+    known: bool | None,
+    now: datetime,
 ) -> GateDecision:
-    """A metric that is not known yet needs no hold here: without evidence every vehicle is taken to fail."""
+    """Grow within the budget; without evidence every vehicle is taken to fail.
+
+    `known`: while nothing is, nobody who began was watched either, so that it grows as far as the first budget and not
+    beyond; None lets time free that again, as decisions of before did.
+    """
     missing = _too_small(evidence) or _not_fresh(policy, evidence, now=now)
     if missing or evidence is None or policy.sequential is None:
         return Hold(missing or "no_reading")
     if evidence.id <= ramp.used:
         return Hold("budget_in_flight")
-    seen = _harm_seen(policy.sequential, evidence.readings, strata=named) if ramp.harm_holds else ""
+    seen = harm_seen(policy.sequential, evidence.readings, strata=named) if ramp.harm_holds else ""
     if seen:
         return Hold(f"{HARM_SEEN}: {seen}" if named else HARM_SEEN)
+    unread = no_pace(policy.sequential, evidence.readings) if known is not False else ""
+    state = replace(ramp.state, in_flight_milli=1_000 * ramp.state.begun) if unread and known else ramp.state
     window_us = policy.sequential.window_s * 1_000_000
     harmed = harm_unbounded(evidence.readings) if ramp.harm_holds else 0.0
-    more = decide_growth(ramp.budget, evidence.readings, ramp.state, window_us=window_us, harmed=harmed)
+    more = decide_growth(ramp.budget, evidence.readings, state, window_us=window_us, harmed=harmed)
     if more:
-        return Grow(more)
-    if harmed < ramp.budget.harmed_first:
-        return Hold("budget_in_flight")
-    return Hold(f"{HARM_SEEN}: {BUDGET_SPENT}" if named else HARM_SEEN)
-
-
-def _harm_seen(policy: SequentialPolicy, readings: Sequence[Reading], *, strata: bool) -> str:
-    """Return the metric that is worse than is accepted with the confidence of a bound; to halt takes more.
-
-    With `strata`, what those say counts too: by the e-value, which shares one chance of error out among all of them.
-    """
-    margins = {metric.name: metric.margin_milli for metric in policy.compared}
-    for each in (each for each in readings if each.known and each.metric in margins):
-        margin = margins[each.metric]
-        if margin < each.low_milli:
-            return each.metric
-        if strata and each.strata and each.log_e_micronats >= BOUND_MICRONATS:
-            worst = each.strata[0]
-            return f"{each.metric} in {worst.stratum}" if margin < worst.low_milli else each.metric
-    return ""
+        return Grow(more, "few_began" if known else "unknown_accepted") if unread else Grow(more)
+    if harmed >= ramp.budget.harmed_first:
+        return Hold(f"{HARM_SEEN}: {BUDGET_SPENT}" if named else HARM_SEEN)
+    if unread and known:
+        return _unknown(unread, policy, released, evidence, pauses=True, unreleased=ramp.state.left)
+    return Hold("budget_in_flight")
 
 
 def _too_small(evidence: Evidence | None) -> str:
@@ -461,13 +443,6 @@ def _watching(policy: GatePolicy, released: WaveFacts, evidence: Evidence | None
     read_at = evidence.read_at if evidence else None
     watched_s = sequential.window_s + sequential.late_s
     return "" if read_at is not None and _is_past(newest, watched_s, read_at) else "watching"
-
-
-def _not_known(policy: GatePolicy, evidence: Evidence | None) -> str:
-    """Name a metric of which one arm was never observed, or return an empty text."""
-    read = {reading.metric for reading in (evidence.readings if evidence else ()) if reading.known}
-    compared = policy.sequential.compared if policy.sequential else ()
-    return next((f"not_known: {metric.name}" for metric in compared if metric.name not in read), "")
 
 
 def _too_much_harm(policy: GatePolicy, facts: WaveFacts) -> bool:

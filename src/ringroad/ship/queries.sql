@@ -680,9 +680,9 @@ RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.state_de
 INSERT INTO gate_decision (campaign_id, wave, decision, reason, facts, policy, decided_at)
 VALUES (:campaign_id, :wave, :decision, :reason, :facts, :policy, :now);
 
--- name: is_silence_accepted$
+-- name: is_accepted$
 SELECT EXISTS (SELECT 1 FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed'
-                  AND body ->> 'without_reports_of_wave' = :wave::text);
+                  AND body ->> :what = :wave::text);
 
 -- name: last_gate_decision^
 SELECT decision, reason FROM gate_decision

@@ -11,8 +11,9 @@ from typing import Final, get_args
 
 from ringroad.protocol.vehicle import VehicleState
 
+UNKNOWN_FOR_GOOD: Final = "not_known_for_good"  # and behind a colon the metric
 FOR_GOOD: Final = frozenset(  # reasons to wait that nothing can end: no vehicle is left to report
-    {"too_few_reports_for_good", "too_many_silent_for_good", "evidence_too_old_for_good"}
+    {"too_few_reports_for_good", "too_many_silent_for_good", "evidence_too_old_for_good", UNKNOWN_FOR_GOOD}
 )
 METRIC_WORDS: Final[Mapping[str, str]] = {
     "install_failed": "failed installations",
@@ -49,6 +50,9 @@ GATE_WORDS: Final[Mapping[str, str]] = {
     "harm_seen": "more harm than is accepted",
     "watching": "the newest update is still watched",
     "not_known": "not known yet",
+    "not_known_for_good": "never known, and no vehicle is watched any more of which something could be",
+    "unknown_accepted": "an approver goes on without what was never known",
+    "few_began": "few began what they were offered",
     "control_too_small": "too few of the control group are left",
 }
 # What a vehicle names; any other of its codes says itself with spaces.
@@ -109,6 +113,11 @@ def reason_words(text: str) -> str:
     if _CODE.fullmatch(text) or _BLOCKED.fullmatch(text):
         return text.replace("_", " ")
     return _SAID.sub(_vehicle, text)
+
+
+def is_for_good(reason: str) -> bool:
+    """Tell whether a campaign's reason is one of a gate that waits for what nothing can bring."""
+    return reason.partition(": ")[0] in FOR_GOOD
 
 
 def metric_words(name: str) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from ringroad.kernel.errors import InvalidInput
-from ringroad.ship.gate import Evidence, GateDecision, GatePolicy, Ramp, WaveFacts, decide_gate
+from ringroad.ship.gate import Evidence, GateDecision, GatePolicy, Ramp, decide_gate
+from ringroad.ship.wave_facts import WaveFacts
 
 
 def decide_again(
@@ -43,6 +44,8 @@ def decide_again(
             silence_pauses=bool(rest.get("silence_pauses", False)),
             silence_accepted=bool(rest.get("silence_accepted", False)),
             pauses_last=bool(rest.get("pauses_last", False)),
+            unknown_holds=bool(rest.get("unknown_holds", False)),
+            unknown_accepted=bool(rest.get("unknown_accepted", False)),
             evidence=msgspec.convert(facts.get("evidence"), Evidence | None),
             ramp=msgspec.convert(facts.get("ramp"), Ramp | None),
         )

@@ -12,8 +12,9 @@ import pytest
 from ringroad.cli.campaign_text import gate_text
 from ringroad.http.console.decided import counted, decision_lines
 from ringroad.ship.compared import compared_then
-from ringroad.ship.gate import Evidence, GatePolicy, WaveFacts
+from ringroad.ship.gate import Evidence, GatePolicy
 from ringroad.ship.guard import MetricName, Past, Reading, SequentialPolicy, StratumReading
+from ringroad.ship.wave_facts import WaveFacts
 
 NOW = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)
 DAY_US = 86_400_000_000

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from ringroad.ship.compared import all_compared
-from ringroad.ship.gate import WaveFacts, installation_readings
+from ringroad.ship.gate import installation_readings
 from ringroad.ship.guard import MetricName, Past, SequentialPolicy, read_rate
+from ringroad.ship.wave_facts import WaveFacts
 
 POLICY = SequentialPolicy()
 PAST: dict[str, Past] = {MetricName.INSTALL_FAILED: Past(failed=5, tried=2_000)}

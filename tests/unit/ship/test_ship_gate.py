@@ -17,9 +17,9 @@ from ringroad.ship.gate import (
     Halt,
     Hold,
     Pause,
-    WaveFacts,
     decide_gate,
 )
+from ringroad.ship.wave_facts import WaveFacts
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 POLICY = GatePolicy(
@@ -288,3 +288,18 @@ def test_while_reports_wait_only_harm_is_decided_on(
 ) -> None:
     decision = decide_gate(POLICY, facts, facts, last_wave=last_wave, now=NOW, reports_waiting=True)
     assert decision == expected
+
+
+@pytest.mark.parametrize("pauses", [True, False])
+def test_a_wave_that_let_all_go_before_anything_is_known_opens_no_next_one(*, pauses: bool) -> None:
+    """A campaign that vehicles may join pauses too: one that joins may never come, and a person has to go on."""
+    gone = wave(0, of=3, vehicles_cancelled=3)
+    rules: dict[str, Any] = {"silence_pauses": pauses, "pauses_last": True, "unknown_holds": True}
+    decided = [
+        decide_gate(POLICY, gone, released, last_wave=False, now=NOW, **rules, silence_accepted=accepted)
+        for accepted in (False, True)
+        for released in (gone, wave(100, of=103, vehicles_cancelled=3), wave(0, of=4, vehicles_cancelled=3))
+    ]
+    passed = Advance("wave_let_go")
+    assert decided[:3] == [Pause("too_few_reports_for_good"), passed, Hold("too_few_reports")]
+    assert decided[3:] == [Advance("silence_accepted"), passed, Hold("too_few_reports")]

@@ -19,13 +19,13 @@ from ringroad.ship.gate import (
     Hold,
     Pause,
     Ramp,
-    WaveFacts,
     decide_gate,
     harm_of,
 )
-from ringroad.ship.guard import BOUND_MICRONATS, MetricName, Reading, SequentialPolicy, StratumReading
+from ringroad.ship.guard import BOUND_MICRONATS, Metric, MetricName, Reading, SequentialPolicy, StratumReading
 from ringroad.ship.ramp import HarmBudget, RampState
 from ringroad.ship.replay import decide_again
+from ringroad.ship.wave_facts import WaveFacts
 
 NOW = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)
 DAY_US = 86_400_000_000
@@ -217,3 +217,90 @@ def test_a_campaign_that_has_nothing_more_to_release_does_not_finish_over_harm(
         }  # fmt: skip
         again = decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW)
         assert again == (decided if ends else Finish())
+
+
+UNSEEN = replace(
+    FAULT, treated=0, control=0, treated_exposure=0, control_exposure=0, low_milli=0, high_milli=None
+)
+WATCHED = NOW - timedelta(seconds=86_400 + 3_600)  # the window, and until it is read
+DONE = replace(WAVE, vehicles_targeted=100, newest_outcome_at=WATCHED)
+NEW = {"harm_named": True, "pauses_last": True, "silence_pauses": True, "unknown_holds": True}
+
+
+def on(
+    wave: WaveFacts, *readings: Reading, begun: int = 0, in_flight: int = 0, accepted: bool = False, new: bool = True
+) -> GateDecision:  # fmt: skip
+    """Decide on a wave, or with vehicles that began on a ramp of ten more."""
+    state = RampState(
+        begun=begun, offered=0, offered_s=begun * 60, in_flight_milli=1_000 * in_flight, left=10
+    )
+    rules = NEW if new else {"harm_named": True}
+    return decide_gate(
+        POLICY, wave, wave, last_wave=False, now=NOW, **rules, unknown_accepted=accepted,
+        ramp=replace(SMALL, state=state) if begun else None,
+        evidence=Evidence(id=7, readings=readings, read_at=NOW),
+    )  # fmt: skip
+
+
+RAMPING = replace(DONE, vehicles_targeted=110)  # with those that are not released yet
+
+
+@pytest.mark.parametrize(
+    ("wave", "readings", "more", "decided"),
+    [
+        (RAMPING, (UNSEEN, SILENCE), {"begun": 2, "in_flight": 2}, Pause("not_known_for_good: fault")),
+        (RAMPING, (UNSEEN, SILENCE), {"begun": 2}, Pause("not_known_for_good: fault")),  # a window without data frees none
+        (RAMPING, (), {"begun": 2}, Pause("not_known_for_good: fault")),
+        (RAMPING, (UNSEEN,), {"begun": 2, "new": False}, Grow(2)),  # as decisions of before were made
+        (RAMPING, (UNSEEN,), {"begun": 2, "accepted": True}, Grow(2, "unknown_accepted")),  # by an approver
+        (RAMPING, (UNSEEN,), {"begun": 1}, Grow(1, "few_began")),  # of the first budget
+        (RAMPING, (FAULT,), {"begun": 4}, Grow(10)),
+        (replace(RAMPING, vehicles_targeted=111), (UNSEEN,), {"begun": 2}, Hold("not_known: fault")),  # one is open
+        (replace(RAMPING, newest_outcome_at=WATCHED + timedelta(seconds=1)), (UNSEEN,), {"begun": 2}, Hold("not_known: fault")),
+        (RAMPING, (replace(UNSEEN, treated=4),), {"begun": 2}, Hold("harm_seen: budget_spent")),
+    ],
+)  # fmt: skip
+def test_a_ramp_of_whose_pace_nothing_is_known_stays_within_its_first_budget(
+    wave: WaveFacts, readings: tuple[Reading, ...], more: dict[str, int], decided: GateDecision
+) -> None:
+    assert on(wave, *readings, **more) == decided  # type: ignore[arg-type]
+
+
+WORSE_SILENCE = replace(SILENCE, low_milli=1_251)
+
+
+@pytest.mark.parametrize(
+    ("wave", "readings", "more", "decided"),
+    [
+        (DONE, (UNSEEN, SILENCE), {}, Pause("not_known_for_good: fault")),
+        (DONE, (), {}, Pause("not_known_for_good: fault")),
+        (DONE, (FAULT,), {}, Pause("not_known_for_good: silence")),
+        (DONE, (FAULT, SILENCE), {}, Advance()),
+        (DONE, (), {"new": False}, Hold("not_known: fault")),
+        (DONE, (), {"accepted": True}, Advance("unknown_accepted")),
+        (DONE, (FAULT, SILENCE), {"accepted": True}, Advance()),  # nothing is missing
+        (DONE, (WORSE_SILENCE,), {"accepted": True}, Hold("harm_seen: silence")),  # harm is not accepted
+        (DONE, (WORSE_SILENCE,), {}, Hold("harm_seen: silence")),
+        (replace(DONE, newest_outcome_at=WATCHED + timedelta(seconds=1)), (), {}, Hold("not_known: fault")),
+        (replace(DONE, vehicles_targeted=101), (), {}, Hold("not_known: fault")),
+    ],
+)  # fmt: skip
+def test_a_wave_of_which_nothing_can_be_known_any_more_pauses_for_an_approver(
+    wave: WaveFacts, readings: tuple[Reading, ...], more: dict[str, bool], decided: GateDecision
+) -> None:
+    assert on(wave, *readings, **more) == decided
+
+
+def test_a_ramp_whose_plan_compares_no_harm_goes_by_what_it_compares() -> None:
+    silent = replace(
+        POLICY, sequential=SequentialPolicy(metrics=(Metric(name=MetricName.SILENCE, margin_milli=1_250),))
+    )
+    state = RampState(begun=2, offered=0, offered_s=120, in_flight_milli=0, left=10)
+    decided = [
+        decide_gate(
+            silent, RAMPING, RAMPING, last_wave=False, now=NOW, **NEW, ramp=replace(SMALL, state=state),
+            evidence=Evidence(id=7, readings=readings, read_at=NOW),
+        )
+        for readings in ((), (SILENCE,))
+    ]  # fmt: skip
+    assert decided == [Pause("not_known_for_good: silence"), Grow(2)]

@@ -19,11 +19,11 @@ from ringroad.ship.gate import (
     Halt,
     Hold,
     Ramp,
-    WaveFacts,
     decide_gate,
 )
 from ringroad.ship.guard import Metric, MetricName, Past, Reading, SequentialPolicy
 from ringroad.ship.ramp import HarmBudget, RampState
+from ringroad.ship.wave_facts import WaveFacts
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 DAY_US = 86_400_000_000

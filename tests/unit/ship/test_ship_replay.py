@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from ringroad.ship.gate import GatePolicy, Halt, WaveFacts
+from ringroad.ship.gate import GatePolicy, Halt
 from ringroad.ship.replay import decide_again, word_of
+from ringroad.ship.wave_facts import WaveFacts
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 WAVE = msgspec.to_builtins(

@@ -28,7 +28,7 @@ from ringroad.ship.store.halts import read_halted_before
 from ringroad.ship.store.judging import judge_again
 from ringroad.ship.store.locks import hold_as_read, try_hold
 from ringroad.ship.store.manifests import apply_manifest, lock_vehicle
-from ringroad.ship.store.pausing import is_silence_accepted, is_withdrawn, pause, resume
+from ringroad.ship.store.pausing import is_silence_accepted, is_unknown_accepted, is_withdrawn, pause, resume
 from ringroad.ship.store.reading import (
     SavedPlan,
     count_busy,
@@ -87,6 +87,7 @@ __all__ = [
     "halted_unswept",
     "hold_as_read",
     "is_silence_accepted",
+    "is_unknown_accepted",
     "is_withdrawn",
     "judge_again",
     "list_assignments",

@@ -9,7 +9,7 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.model import Campaign, CampaignState
-from ringroad.ship.reason_words import FOR_GOOD, reason_words
+from ringroad.ship.reason_words import UNKNOWN_FOR_GOOD, is_for_good, reason_words
 from ringroad.ship.store.batches import RECONCILER, withhold
 from ringroad.ship.store.halts import refuse_halted_since
 from ringroad.ship.store.locks import keep_harm
@@ -19,6 +19,9 @@ from ringroad.storage.db import Connection, expect_one
 
 REASON_CHARS_MAX = 500  # characters
 ANOTHER = "abort this one, and plan another"
+# What a fact says that an approver goes on without, with the wave.
+_REPORTS = "without_reports_of_wave"
+_METRICS = "without_metrics_of_wave"
 
 
 def pause(
@@ -30,7 +33,7 @@ def pause(
         InvalidInput: a person gave a reason that is a gate's, which decides who resumes.
         Conflict: the campaign moved on or does not run.
     """
-    if reason.strip() in FOR_GOOD and actor != RECONCILER:
+    if is_for_good(reason.strip()) and actor != RECONCILER:
         raise InvalidInput(f"{reason.strip()} is a reason of the gate", hint="say why in your own words")
     campaign = read_campaign(conn, campaign_id)
     moved = move(
@@ -92,7 +95,7 @@ def resume(
     SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
     resumed = append_of(
         conn, ids, moved, FactKind.CAMPAIGN_RESUMED, actor=actor, now=now,
-        body={"paused_s": round(paused_s), **({"without_reports_of_wave": campaign.wave} if without_reports else {})},
+        body={"paused_s": round(paused_s), **({_accepts(campaign): campaign.wave} if without_reports else {})},
         causes=latest(conn, campaign_id, FactKind.CAMPAIGN_PAUSED),
     )  # fmt: skip
     offer_waiting(conn, ids, moved, actor=actor, now=now, causes=[resumed.id])
@@ -103,7 +106,12 @@ def resume(
 
 def is_silence_accepted(conn: Connection, campaign: Campaign) -> bool:
     """Tell whether an approver lets the campaign go on without what vehicles of its wave never reported."""
-    return bool(SQL.is_silence_accepted(conn, campaign_id=campaign.id, wave=campaign.wave))
+    return _is_accepted(conn, campaign, _REPORTS)
+
+
+def is_unknown_accepted(conn: Connection, campaign: Campaign) -> bool:
+    """Tell whether an approver lets the campaign go on in its wave without a metric that was never observed."""
+    return _is_accepted(conn, campaign, _METRICS)
 
 
 def is_withdrawn(conn: Connection, campaign: Campaign) -> bool:
@@ -156,8 +164,8 @@ def refuse_withdrawn(conn: Connection, campaign: Campaign) -> None:
 
 def _refuse_unaccepted(conn: Connection, campaign: Campaign, *, accepted: bool) -> None:
     """Raise where the gate paused for good and that is not accepted, or is and it did not."""
-    for_good = campaign.state is CampaignState.PAUSED and campaign.state_reason in FOR_GOOD
-    if for_good and not accepted and not is_silence_accepted(conn, campaign):
+    for_good = campaign.state is CampaignState.PAUSED and is_for_good(campaign.state_reason)
+    if for_good and not accepted and not _is_accepted(conn, campaign, _accepts(campaign)):
         raise Conflict(
             f"the gate would pause again: {reason_words(campaign.state_reason)}",
             code="reports_missing",
@@ -165,3 +173,12 @@ def _refuse_unaccepted(conn: Connection, campaign: Campaign, *, accepted: bool) 
         )
     if accepted and campaign.state is CampaignState.PAUSED and not for_good:
         raise Conflict("no report is missing for good", code="reports_not_missing", hint="resume it")
+
+
+def _accepts(campaign: Campaign) -> str:
+    """Return what who goes on with a campaign that its gate paused accepts to miss."""
+    return _METRICS if campaign.state_reason.startswith(UNKNOWN_FOR_GOOD) else _REPORTS
+
+
+def _is_accepted(conn: Connection, campaign: Campaign, what: str) -> bool:
+    return bool(SQL.is_accepted(conn, campaign_id=campaign.id, wave=campaign.wave, what=what))

@@ -14,7 +14,6 @@ from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.protocol.vehicle import DeltaOffer
 from ringroad.ship.check import CheckFacts
 from ringroad.ship.complete import VALUES_MAX, Known
-from ringroad.ship.gate import WaveFacts
 from ringroad.ship.joining import why_after_the_plan
 from ringroad.ship.match import NotSelected, Vocabulary, match_vehicle
 from ringroad.ship.model import (
@@ -31,6 +30,7 @@ from ringroad.ship.model import (
 from ringroad.ship.plan import PlanRequest
 from ringroad.ship.query import parse_query
 from ringroad.ship.resolve import Resolution
+from ringroad.ship.wave_facts import WaveFacts
 from ringroad.storage.db import Connection, load_queries, of_row
 from ringroad.storage.latest import Latest
 from ringroad.trust.metadata import parse_time

@@ -1,0 +1,133 @@
+"""Nothing is released on no evidence at all, and an approver may go on without what can never be known."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from ringroad.kernel.errors import Conflict, Forbidden
+from ringroad.kernel.facts import FactKind
+from ringroad.ship import store
+from ringroad.ship.gate import Advance, GatePolicy, Grow, Pause
+from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
+from ringroad.ship.model import CampaignState
+from ringroad.ship.plan import WaveSize
+from ringroad.ship.ramp import HarmBudget
+from ringroad.ship.replay import decide_again
+from ringroad.ship.store.evidence import record_reading
+from ringroad.storage.db import Connection, transaction
+from ringroad.storage.lake import to_us
+from ringroad.storage.ledger import latest_fact
+from support.fleet import CountingIds, Story, add_vehicles, fill_programme
+
+pytestmark = pytest.mark.engines
+
+COMPARED = SequentialPolicy(
+    metrics=(Metric(name=MetricName.FAULT, margin_milli=1_250),), window_s=60, tick_s=10, late_s=5
+)
+
+
+@pytest.fixture
+def story(conn: Connection) -> Story:
+    ids = CountingIds()
+    fill_programme(conn, ids)
+    return Story(conn, ids)
+
+
+def succeed(story: Story) -> int:
+    offered = story.vehicles("offered")
+    for action in offered:
+        story.ddi(action, "closed", "success", kind="closed")
+    return len(offered)
+
+
+def reads_nothing(story: Story) -> None:
+    with transaction(story.conn):
+        record_reading(
+            story.conn, story.campaign_id, COMPARED, [], through_us=to_us(story.now), now=story.now
+        )
+
+
+def go_on(story: Story, actor: str, *, without_reports: bool = True) -> None:
+    with transaction(story.conn):
+        store.resume(
+            story.conn, story.ids, campaign_id=story.campaign_id, actor=actor, now=story.now,
+            generation=story.campaign().generation, without_reports=without_reports, four_eyes=True,
+        )  # fmt: skip
+
+
+def newest(story: Story) -> tuple[str, str]:
+    """Return the newest decision, which comes out the same when it is made again."""
+    row = store.list_gate_decisions(story.conn, story.campaign_id)[0]
+    again = decide_again(row["facts"], row["policy"], decided_at=row["decided_at"])
+    assert again is not None
+    assert (type(again).__name__.lower(), again.reason) == (row["decision"], row["reason"])
+    return row["decision"], row["reason"]
+
+
+@pytest.mark.parametrize("joiners", ["frozen", "included"])
+def test_a_first_wave_that_was_let_go_pauses_and_an_approver_goes_on(story: Story, joiners: Any) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start(waves=(1,), late_joiners=joiners)
+    (only,) = story.vehicles("offered")
+    story.conn.execute(
+        "UPDATE assignment SET state = 'cancelled', finished_at = %s WHERE action_id = %s",
+        (story.now, only.action_id),
+    )
+    story.later(5)
+    assert [decision for _, decision in story.tick().decisions] == [Pause("too_few_reports_for_good")]
+    assert newest(story) == ("pause", "too_few_reports_for_good")
+    assert (story.campaign().wave, story.vehicles("offered")) == (1, [])
+    go_on(story, "ben")
+    assert [decision for _, decision in story.tick().decisions] == [Advance("silence_accepted")]
+    assert len(story.vehicles("offered")) == 3
+
+
+def test_a_budget_does_not_grow_by_windows_of_which_nothing_is_known(story: Story) -> None:
+    add_vehicles(story.conn, range(60))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
+        ramp=HarmBudget(harmed_first=2, harmed_last=5, reaction_s=10),
+    )  # fmt: skip
+    assert succeed(story) == 2
+    story.later(6)
+    reads_nothing(story)
+    story.tick()
+    assert newest(story) == ("hold", "not_known: fault")
+    story.later(65)
+    reads_nothing(story)
+    assert [decision for _, decision in story.tick().decisions] == [Pause("not_known_for_good: fault")]
+    assert newest(story) == ("pause", "not_known_for_good: fault")
+    with pytest.raises(Conflict, match="would pause again: never known"):
+        go_on(story, "ben", without_reports=False)
+    with pytest.raises(Forbidden, match="maker"):
+        go_on(story, "ann")
+    assert story.campaign().state is CampaignState.PAUSED
+    go_on(story, "ben")
+    resumed = latest_fact(story.conn, kind=FactKind.CAMPAIGN_RESUMED, subject=story.campaign_id)
+    assert resumed is not None
+    assert (resumed.body["without_metrics_of_wave"], "without_reports_of_wave" in resumed.body) == (1, False)
+    (decision,) = [decision for _, decision in story.tick().decisions]
+    assert isinstance(decision, Grow)
+    assert newest(story) == ("grow", "unknown_accepted")
+
+
+def test_a_wave_whose_metric_was_never_known_pauses_and_harm_is_not_accepted_with_it(story: Story) -> None:
+    add_vehicles(story.conn, range(40))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=10), waves=(3,)
+    )
+    assert succeed(story) == 3
+    story.later(6)
+    reads_nothing(story)
+    story.tick()
+    assert newest(story) == ("hold", "not_known: fault")
+    story.now += timedelta(seconds=65)
+    reads_nothing(story)
+    story.tick()
+    assert newest(story) == ("pause", "not_known_for_good: fault")
+    go_on(story, "ben")
+    assert [decision for _, decision in story.tick().decisions] == [Advance("unknown_accepted")]
+    assert succeed(story) == 27
