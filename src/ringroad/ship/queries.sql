@@ -1052,19 +1052,26 @@ SELECT e.vin, e.serial, m.filename, coalesce(p.version, 'unknown'), m.sha256, :n
        SET filename = excluded.filename, version = excluded.version, image_sha256 = excluded.image_sha256,
            reported_at = excluded.reported_at;
 
--- name: vehicle_action^
+-- name: vehicle_actions
+-- What a vehicle was told last; and what it runs by an update of a campaign that is under way, if that is another.
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id,
-       c.state AS campaign_state,
+       c.state AS campaign_state, a.action_id = told.action_id AS told_last,
        coalesce(c.state = 'halted' AND a.kind = 'update'
                 AND (p.document -> 'request' ->> 'rollback_installed')::boolean, false) AS goes_back
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
- WHERE a.vin = :vin AND a.offered_at IS NOT NULL
-   AND (a.state IN ('pending', 'offered', 'active', 'cancelling')
-        OR a.action_id = (SELECT action_id FROM assignment WHERE vin = :vin AND offered_at IS NOT NULL
-                           ORDER BY offered_at DESC, action_id DESC LIMIT 1))
- ORDER BY (a.state IN ('offered', 'active', 'cancelling')) DESC, a.offered_at DESC, a.action_id DESC LIMIT 1
-   FOR UPDATE OF a;
+ CROSS JOIN (SELECT (SELECT o.action_id FROM assignment o WHERE o.vin = :vin AND o.offered_at IS NOT NULL
+                        AND (o.state IN ('pending', 'offered', 'active', 'cancelling')
+                             OR o.action_id = (SELECT action_id FROM assignment WHERE vin = :vin AND offered_at IS NOT NULL
+                                                ORDER BY offered_at DESC, action_id DESC LIMIT 1))
+                      ORDER BY (o.state IN ('offered', 'active', 'cancelling')) DESC, o.offered_at DESC, o.action_id DESC
+                      LIMIT 1),
+                    (SELECT o.action_id FROM assignment o JOIN campaign oc ON oc.id = o.campaign_id
+                       JOIN vehicle v ON v.vin = o.vin
+                      WHERE o.vin = :vin AND o.kind = 'update' AND o.state = 'installed'
+                        AND oc.state IN ('running', 'paused') AND coalesce(o.release_id, oc.release_id) = v.release_id
+                      ORDER BY o.finished_at DESC, o.action_id DESC LIMIT 1)) AS told (action_id, confirmed_id)
+ WHERE a.action_id IN (told.action_id, told.confirmed_id) ORDER BY a.action_id FOR UPDATE OF a;
 
 -- name: vehicle_denies$
 SELECT EXISTS (SELECT FROM device_report r JOIN assignment a ON a.action_id = r.action_id AND a.vin = r.vin
@@ -1072,10 +1079,11 @@ SELECT EXISTS (SELECT FROM device_report r JOIN assignment a ON a.action_id = r.
                   AND r.body ->> 'state' <> 'SUCCEEDED');
 
 -- name: missing_targets^
--- Targets that are not shown; and those of them whose ECU runs newer software of the programme, so that nothing fell back.
--- An image that the ECU ran before it was confirmed is none, though a newer package has the same bytes.
+-- Targets that are not shown; and those of them whose ECU runs newer software of the programme, or what a later update
+-- of the vehicle puts there, so that nothing fell back. An image that the ECU ran before it was confirmed is not newer,
+-- though a newer package has the same bytes.
 SELECT count(*) AS missing,
-       count(*) FILTER (WHERE EXISTS (SELECT FROM software_package n
+       count(*) FILTER (WHERE later.put OR EXISTS (SELECT FROM software_package n
                                        WHERE n.programme_id = p.programme_id AND n.ecu = p.ecu
                                          AND n.image_sha256 = i.image_sha256 AND n.filename = i.filename
                                          AND p.release_counter < n.release_counter)
@@ -1091,6 +1099,14 @@ SELECT count(*) AS missing,
   LEFT JOIN software_package p ON p.id = chosen.package_id
   LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
   LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ CROSS JOIN LATERAL (
+       SELECT EXISTS (SELECT FROM assignment o
+                        JOIN campaign oc ON oc.id = o.campaign_id
+                        JOIN release ow ON ow.id = coalesce(o.release_id, oc.release_id)
+                        JOIN software_package q
+                          ON q.id = coalesce(o.packages, ow.document -> 'variants' -> v.variant) ->> chosen.ecu
+                       WHERE a.state = 'installed' AND o.vin = a.vin AND a.finished_at <= o.offered_at
+                         AND q.image_sha256 = i.image_sha256 AND q.filename = i.filename) AS put) AS later
  WHERE a.action_id = :action_id
    AND (a.kind <> 'rollback' OR r.document -> 'variants' -> v.variant ? chosen.ecu)
    AND (i.image_sha256 IS DISTINCT FROM p.image_sha256 OR i.filename IS DISTINCT FROM p.filename);

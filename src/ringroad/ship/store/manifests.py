@@ -40,8 +40,8 @@ def apply_manifest(
     2. What each known ECU runs becomes its last known configuration.
     3. The vehicle's action is installed when every one of its targets is shown, and only then; the release
        becomes the vehicle's.
-    4. A confirmed action whose images are gone while its campaign runs counts as rolled back, unless newer ones of the
-       programme took their place.
+    4. A confirmed action whose images are gone while its campaign is under way counts as rolled back, whatever the
+       vehicle was told since, unless newer ones of the programme or those of a later update took their place.
     5. A manifest after the deadline updates the vehicle's release; the outcome stays.
 
     Raises:
@@ -56,10 +56,13 @@ def apply_manifest(
     filenames = [one.installed_image.filename for one in reports.values()]
     SQL.count_installed(conn, vin=vin, serials=serials, sha256s=sha256s)  # 2
     SQL.set_installed(conn, vin=vin, now=now, serials=serials, filenames=filenames, sha256s=sha256s)
-    row = SQL.vehicle_action(conn, vin=vin)
-    if row is None:
-        return ManifestResult.RECORDED
-    return _settle_action(conn, ids, row, vehicle_release=vehicle_release, now=now)
+    result, rows = ManifestResult.RECORDED, list(SQL.vehicle_actions(conn, vin=vin))
+    for row in (row for row in rows if row["told_last"]):
+        result = _settle_action(conn, ids, row, vehicle_release=vehicle_release, now=now)
+    for row in (row for row in rows if not row["told_last"]):  # 4: beside whatever the vehicle was told since
+        if lock_vehicle(conn, vin) == vehicle_release and _fall_back(conn, ids, row, now=now):
+            result = ManifestResult.FELL_BACK
+    return result
 
 
 def lock_vehicle(conn: Connection, vin: str) -> str | None:
@@ -79,20 +82,13 @@ def _settle_action(
     conn: Connection, ids: Ids, row: Mapping[str, Any], *, vehicle_release: str | None, now: datetime
 ) -> ManifestResult:
     action_id, vin, state = row["action_id"], row["vin"], AssignmentState(row["state"])
-    found = SQL.missing_targets(conn, action_id=action_id)
-    shown = found["missing"] == 0 and SQL.count_targets(conn, action_id=action_id)
     if state is AssignmentState.INSTALLED:
-        if (
-            not shown
-            and found["newer"] < max(1, found["missing"])
-            and row["campaign_state"] in ("running", "paused")
-        ):  # 4
-            _close(conn, ids, row, AssignmentState.ROLLED_BACK, "fell back after it was confirmed", now=now)
-            SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[row["previous_release_id"]])
+        if row["campaign_state"] in ("running", "paused") and _fall_back(conn, ids, row, now=now):  # 4
             return ManifestResult.FELL_BACK
         SQL.touch_action(conn, action_id=action_id, now=now)
         return ManifestResult.RECORDED
-    if not shown:
+    missing = SQL.missing_targets(conn, action_id=action_id)["missing"]
+    if missing or not SQL.count_targets(conn, action_id=action_id):
         if state not in CLOSED_STATES:
             SQL.touch_action(conn, action_id=action_id, now=now)
         return ManifestResult.RECORDED
@@ -110,6 +106,17 @@ def _settle_action(
     SQL.set_vehicle_releases(conn, vins=[vin], release_ids=[row["release_id"]])
     order_back_late(conn, ids, [row], now=now)
     return ManifestResult.INSTALLED
+
+
+def _fall_back(conn: Connection, ids: Ids, row: Mapping[str, Any], *, now: datetime) -> bool:
+    """Count a confirmed action as rolled back if its images are gone, and say whether they are."""
+    found = SQL.missing_targets(conn, action_id=row["action_id"])
+    shown = found["missing"] == 0 and SQL.count_targets(conn, action_id=row["action_id"])
+    if shown or max(1, found["missing"]) <= found["newer"]:
+        return False
+    _close(conn, ids, row, AssignmentState.ROLLED_BACK, "fell back after it was confirmed", now=now)
+    SQL.set_vehicle_releases(conn, vins=[row["vin"]], release_ids=[row["previous_release_id"]])
+    return True
 
 
 def _close(
