@@ -17,7 +17,7 @@ import pytest
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.vin import parse_vin
 from ringroad.protocol.vehicle import Sample, TelemetryBatch
-from ringroad.storage.broker import STREAM, Broker
+from ringroad.storage.broker import KEEPER, MQTT_STREAM, STREAM, Broker
 from ringroad.storage.db import connect
 from ringroad.storage.nats_auth import lookup_in, serve_logins
 from ringroad.vehicle.collector import Broker as Address
@@ -156,6 +156,39 @@ def test_a_connection_cut_before_the_acknowledgement_repeats_a_batch_but_never_l
     assert [batch.batch for batch in first_time] == list(range(1, 9))
     for batch in batches:
         assert batch == next(one for one in first_time if one.batch == batch.batch)
+
+
+class Unasked:
+    """A link over which nothing comes."""
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def take(self, payload: bytes) -> None:
+        """Take nothing."""
+
+
+def test_a_vehicle_that_listens_has_no_consumer_of_its_own_in_the_broker(
+    broker: Broker, logins: None, tmp_path: Path
+) -> None:
+    """Each would be made and ended with every connection; NATS stalls for minutes when 200 vehicles come back."""
+
+    async def run() -> int:
+        queue = TelemetryQueue(tmp_path, durability="fsync")
+        collector = Collector(vin=parse_vin(VINS[0]), queue=queue, clock=SystemClock(), fraction=lambda: 0.1)
+        listens = asyncio.Event()
+        address = Address(host="127.0.0.1", port=broker.mqtt_port, token=TOKEN)
+        task = asyncio.create_task(collector.run(address, wake=listens.set, link=Unasked()))
+        await asyncio.wait_for(listens.wait(), 60)
+        assert collector.online
+        connection = await nats.connect(broker.url())
+        consumers = await connection.jetstream().consumers_info(MQTT_STREAM)
+        await connection.close()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return len([consumer for consumer in consumers if consumer.name != KEEPER])
+
+    assert asyncio.run(run()) == 0
 
 
 def test_a_wrong_token_keeps_everything(broker: Broker, logins: None, tmp_path: Path) -> None:

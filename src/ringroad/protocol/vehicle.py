@@ -13,7 +13,7 @@ Paths, all below ``/uptane/v1``, all over HTTPS, `Authorization: Bearer <device 
 MQTT topics, user = VIN, password = device token::
 
     ringroad/v1/{vin}/telemetry            TelemetryBatch, QoS 1, vehicle to server
-    ringroad/v1/{vin}/wake                 empty, server to vehicle: poll now
+    ringroad/v1/{vin}/wake                 empty, QoS 0, server to vehicle: poll now
 """
 
 from __future__ import annotations

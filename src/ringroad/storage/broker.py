@@ -70,7 +70,7 @@ jetstream {{
 }}
 {leaf}mqtt {{
   listen: "{mqtt_host}:{mqtt_port}"
-  max_ack_pending: {in_flight}
+  max_ack_pending: {in_flight}, js_api_timeout: "30s"  # as long as a vehicle waits
 }}
 accounts {{
   {account}: {{

@@ -238,11 +238,9 @@ class Collector:
         while True:
             try:
                 async with self._connect(broker) as client:
-                    self.online = True
-                    failures = 0
                     await self._serve(client, wake, link)
             except (aiomqtt.MqttError, OSError, TimeoutError, RingroadError) as error:
-                failures += 1
+                failures = 1 if self.online else failures + 1
                 _log.debug("vehicle.telemetry_offline", vin=self._vin, reason=str(error))
             finally:
                 self.online = False
@@ -257,11 +255,14 @@ class Collector:
         )  # fmt: skip
 
     async def _serve(self, client: aiomqtt.Client, wake: Callable[[], None], link: Link | None) -> None:
-        await client.subscribe(f"ringroad/v1/{self._vin}/wake", qos=1)
+        # At most once, both: NATS makes a durable consumer for each subscription at least once, and ends it again with
+        # each connection. Together they stall it when a fleet comes back. Who connects polls anyway.
+        await client.subscribe(f"ringroad/v1/{self._vin}/wake", qos=0)
         if link is not None:
-            # At most once: the server sends a request again until it is answered. An older server refuses this.
+            # The server sends a request again until it is answered. An older server refuses this.
             await client.subscribe(f"ringroad/v1/{self._vin}/{REQUEST_TOPIC}", qos=0)
         end_if_cancelled()
+        self.online = True
         wake()  # what the server said while we were away was said to nobody
         # No task group: one that fails in the moment it is cancelled forgets the cancel, and we would serve on.
         tasks = [
