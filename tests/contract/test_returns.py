@@ -253,9 +253,47 @@ def test_a_vehicle_that_moved_on_needs_no_return_and_is_not_called_lost(conn: Co
     (refused,) = story.vehicles("failed", kind="rollback")
     assert refused.state_detail.startswith("not_on_release")
     recovery = read_recovery(conn, story.campaign_id)
-    assert (recovery.word, recovery.kept, recovery.not_recovered) == ("recovered", 1, 0)
+    assert (recovery.word, recovery.kept, recovery.not_recovered) == ("recovered", 0, 0)
+    assert (recovery.moved_on, recovery.moved_on_to) == (1, {})
     conn.execute("UPDATE assignment SET offered_at = %s WHERE kind = 'rollback'", [story.now])
     assert read_recovery(conn, story.campaign_id).not_recovered == 1  # told to, and it said so itself
+
+
+def test_who_moved_on_is_nowhere_said_to_run_the_stopped_release(
+    halted: Story, pg_url: str, tmp_path: Path
+) -> None:
+    conn, place = halted.conn, f"/api/v1/campaigns/{halted.campaign_id}"
+    (vin,) = planned(halted).vins
+    headers = {"Authorization": f"Bearer {add_account(pg_url, 'ben', Role.APPROVER)}"}
+    with (
+        serving(pg_url, tmp_path) as origin,
+        httpx.Client(base_url=origin, timeout=60, headers=headers) as client,
+    ):
+
+        def said() -> tuple[Any, ...]:
+            found, plan = (
+                client.get(f"{place}/{path}").raise_for_status().json() for path in ("recovery", "returns")
+            )
+            kept, moved_on = found["vehicles"]["kept"], found["vehicles"]["moved_on"]
+            return found["verdict"], kept, moved_on, found["moved_on_to"], plan["vehicles"], plan["cannot"]
+
+        assert said() == ("kept", 1, 0, {}, 1, {})
+        # Only one of its ECUs gets other software: what is left of the release is on it still.
+        conn.execute(
+            "UPDATE ecu_installed SET image_sha256 = 'fixed' WHERE vin = %s AND serial LIKE 'head%%'", [vin]
+        )
+        assert said() == ("kept", 1, 0, {}, 0, {"not_on_release: head": 1})
+        # A release that has the same software for the other one was confirmed on it.
+        conn.execute(
+            'INSERT INTO release SELECT (jsonb_populate_record(r, \'{"id": "release_3", "version": "3.0.0"}\')).*'
+            " FROM release r WHERE id = (SELECT release_id FROM campaign WHERE id = %s)",
+            [halted.campaign_id],
+        )
+        conn.execute("UPDATE vehicle SET release_id = 'release_3' WHERE vin = %s", [vin])
+        assert said() == ("recovered", 0, 1, {"3.0.0": 1}, 0, {})
+        piece = client.get(f"{place[7:]}/returns").text
+    assert "1 moved on to 3.0.0" in piece
+    assert "Order" not in piece
 
 
 def test_a_vehicle_that_another_campaign_updated_is_that_campaigns(halted: Story) -> None:
@@ -365,7 +403,7 @@ def test_what_became_of_vehicles_is_counted_page_by_page_each_vehicle_once(
         )
         counts.update(recovery_body(found)["vehicles"])
         pages += 1
-    assert recovery_of(counts) == whole
+    assert recovery_of(counts, {}) == whole
     assert pages == len(halted.vehicles()) // vehicles_max + 1
     assert whole.kept == 1
 

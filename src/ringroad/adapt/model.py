@@ -77,11 +77,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """What became of the vehicles that a stopped campaign had reached; see `recovery.py` for the five ends.
+    """What became of the vehicles that a stopped campaign had reached; see `recovery.py` for the six ends.
 
     Attributes:
         word: recovered, not_recovered or unknown.
         reason: a stable word where the word alone says too little, else empty.
+        moved_on_to: of those that moved on, vehicles by the version of the release that they run since, if one brought it.
     """
 
     word: RecoveryWord
@@ -90,7 +91,9 @@ class Recovery:
     not_recovered: int
     unknown: int
     kept: int
+    moved_on: int
     untouched: int
+    moved_on_to: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

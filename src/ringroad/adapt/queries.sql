@@ -69,11 +69,13 @@ SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS
        v.gateway = 'native' AS native, back.state AS return_state,
        CASE WHEN told.received_at IS NULL THEN 'none' WHEN targets.shown = targets.named THEN 'release'
             ELSE 'other' END AS shown,
+       CASE WHEN targets.moved_on THEN coalesce(since.version, '') END AS moved_on_to,
        count(*) AS vehicles
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN release r ON r.id = c.release_id
   JOIN vehicle v ON v.vin = a.vin
+  LEFT JOIN release since ON since.id = v.release_id AND since.id <> c.release_id
   LEFT JOIN assignment back ON back.campaign_id = a.campaign_id AND back.vin = a.vin AND back.kind = 'rollback'
    AND NOT (back.state = 'failed' AND back.offered_at IS NULL
             AND (back.state_detail = 'nothing_to_undo' OR starts_with(back.state_detail, 'not_on_release')))
@@ -82,14 +84,17 @@ SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS
        WHERE m.vin = a.vin AND a.finished_at <= m.received_at) told ON true
   LEFT JOIN LATERAL (
       SELECT count(*) AS named,
-             count(*) FILTER (WHERE i.image_sha256 = p.image_sha256 AND i.filename = p.filename) AS shown
+             count(*) FILTER (WHERE i.image_sha256 = p.image_sha256 AND i.filename = p.filename) AS shown,
+             bool_or(i.image_sha256 <> p.image_sha256)  -- as `moved_on` of ship/returns.py
+             AND bool_and(coalesce(i.image_sha256 <> p.image_sha256 OR i.image_sha256 = q.image_sha256, false)) AS moved_on
         FROM jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
         LEFT JOIN software_package p ON p.id = chosen.package_id
+        LEFT JOIN software_package q ON q.id = since.document -> 'variants' -> v.variant ->> chosen.ecu
         LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
         LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial) targets ON true
  WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.offered_at IS NOT NULL
    AND a.vin > :after_vin AND (:last_vin::text IS NULL OR a.vin <= :last_vin)
- GROUP BY 1, 2, 3, 4, 5, 6;
+ GROUP BY 1, 2, 3, 4, 5, 6, 7;
 
 -- name: recovery_last_vin$
 SELECT vin FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update' AND vin > :after_vin

@@ -3,7 +3,8 @@
 Each vehicle that was offered the release is one of these:
 
 1. *untouched*: nothing was installed on it.
-2. *kept*: the release was confirmed on it, and no return was asked for or needed: it stays, or it moved on by itself.
+2. *kept*: the release was confirmed on it, no return was asked for, and it runs it still.
+   *moved on*: as kept, but it is known to run something else since, and by which release if one brought it.
 3. *recovered*: it runs again what it ran before. A native vehicle shows that in a signed manifest made after the action
    ended; over DDI the vehicle's report is all there is.
 4. *not recovered*: its roll-back or its signed return failed, or it says that it rolled back and shows the release.
@@ -26,7 +27,7 @@ from typing import Any, Literal, get_args
 from ringroad.adapt.model import Recovery, UpdateCounts, UpdateVerdict
 from ringroad.kernel.errors import InvalidInput
 
-End = Literal["untouched", "kept", "recovered", "not_recovered", "unknown"]
+End = Literal["untouched", "kept", "moved_on", "recovered", "not_recovered", "unknown"]
 
 _OPEN = frozenset({"pending", "offered", "active", "cancelling"})
 
@@ -43,6 +44,7 @@ class VehicleGroup:
         native: they prove what they run by manifest.
         shown: what a manifest since the end of the action showed: the release, something else, or there was none.
         return_state: of the signed return, None where none was asked for, or none was needed.
+        moved_on_to: version of the release it runs since, empty for software of none; None: it still runs the stopped one.
     """
 
     vehicles: int
@@ -52,6 +54,7 @@ class VehicleGroup:
     native: bool
     shown: Literal["none", "release", "other"]
     return_state: str | None
+    moved_on_to: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse counts that are none."""
@@ -62,20 +65,25 @@ class VehicleGroup:
 def decide_recovery(groups: Iterable[VehicleGroup]) -> Recovery:
     """Decide what became of a stopped campaign's vehicles."""
     counts: Counter[str] = Counter()
+    moved_on_to: Counter[str] = Counter()
     for group in groups:
-        counts[_end_of(group)] += group.vehicles
-    return recovery_of(counts)
+        end = _end_of(group)
+        counts[end] += group.vehicles
+        if end == "moved_on" and group.moved_on_to:
+            moved_on_to[group.moved_on_to] += group.vehicles
+    return recovery_of(counts, moved_on_to)
 
 
-def recovery_of(vehicles: Mapping[str, int]) -> Recovery:
-    """Decide by counts of vehicles by their end; those of several pages are added up before."""
+def recovery_of(vehicles: Mapping[str, int], moved_on_to: Mapping[str, int]) -> Recovery:
+    """Decide by counts of vehicles by their end, and by release of those that moved on; several pages are added up before."""
     counts = {end: vehicles.get(end, 0) for end in get_args(End)}
+    to = dict(sorted(moved_on_to.items()))
     if counts["not_recovered"]:
-        return Recovery(word="not_recovered", reason="", **counts)
+        return Recovery(word="not_recovered", reason="", moved_on_to=to, **counts)
     if counts["unknown"]:
-        return Recovery(word="unknown", reason="not_heard_of", **counts)
-    touched = counts["recovered"] + counts["kept"]
-    return Recovery(word="recovered", reason="" if touched else "none_touched", **counts)
+        return Recovery(word="unknown", reason="not_heard_of", moved_on_to=to, **counts)
+    touched = counts["recovered"] + counts["kept"] + counts["moved_on"]
+    return Recovery(word="recovered", reason="" if touched else "none_touched", moved_on_to=to, **counts)
 
 
 def decide_updates(before: UpdateCounts, after: UpdateCounts) -> UpdateVerdict:
@@ -104,8 +112,10 @@ def recovery_body(recovery: Recovery) -> dict[str, Any]:
             "not_recovered": recovery.not_recovered,
             "unknown": recovery.unknown,
             "kept": recovery.kept,
+            "moved_on": recovery.moved_on,
             "untouched": recovery.untouched,
         },
+        "moved_on_to": dict(recovery.moved_on_to),
     }
 
 
@@ -141,7 +151,7 @@ def _end_of(group: VehicleGroup) -> End:
             return "unknown"
         return "recovered" if group.return_state == "installed" else "not_recovered"
     if group.state == "installed":
-        return "kept"
+        return "kept" if group.moved_on_to is None else "moved_on"
     if not group.began and group.state != "rolled_back":
         return "untouched"
     if group.native:

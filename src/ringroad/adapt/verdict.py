@@ -22,7 +22,14 @@ from ringroad.adapt.model import Arm, Verdict, VerdictPolicy, VerdictWord
 from ringroad.kernel.fault_counts import FaultCount, split_ticks
 from ringroad.kernel.rates import Tick, log_e_above, log_e_below, pooled, rate_ratio, rejects
 
-_ENDS = ("recovered", "not_recovered", "unknown", "kept", "untouched")  # of vehicles, as they are told
+_ENDS = (
+    "recovered",
+    "not_recovered",
+    "unknown",
+    "kept",
+    "moved_on",
+    "untouched",
+)  # of vehicles, as they are told
 
 
 def decide_verdict(
@@ -138,8 +145,14 @@ def measure_text(body: Mapping[str, Any]) -> str:
     """Return the numbers of an outcome as a person would say them, whichever measure it was."""
     vehicles = body.get("vehicles")
     if isinstance(vehicles, Mapping):
-        counts = [f"{vehicles[name]:,} {name.replace('_', ' ')}" for name in _ENDS if vehicles.get(name)]
-        return ", ".join(counts) or "no vehicle was reached"
+        counts = {name.replace("_", " "): vehicles.get(name, 0) for name in _ENDS}
+        for version, count in body.get("moved_on_to", {}).items():
+            counts["moved on"] -= count
+            counts[f"moved on to {version}"] = count
+        return (
+            ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+            or "no vehicle was reached"
+        )
     parts = []
     for side in ("before", "after"):
         arm = body.get(side)

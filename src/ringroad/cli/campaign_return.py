@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from ringroad.adapt.recovery import recovery_body, recovery_of
+from ringroad.adapt.recovery import recovery_body, recovery_of, standing
+from ringroad.cli.campaign_text import recovery_text
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, confirm, example, with_client
 from ringroad.cli.shell import Shell
@@ -32,7 +33,8 @@ def return_vehicles(shell: Shell, client: Client, *, campaign: str, yes: bool) -
     path = f"/campaigns/{row['id']}/returns"
     plan = client.get(path)
     if not plan["vehicles"] and not plan["cannot"]:
-        shell.show(plan, text=nobody_text(row))
+        became = recovery_text(read_recovery(client, row["id"]))
+        shell.show(plan, text=f"{nobody_text(row)}\n{became}")
         return 0
     click.echo(returns_text(plan), err=True)
     if not plan["vehicles"]:
@@ -47,13 +49,16 @@ def return_vehicles(shell: Shell, client: Client, *, campaign: str, yes: bool) -
 def read_recovery(client: Client, campaign_id: str) -> dict[str, Any]:
     """Return what became of a stopped campaign's vehicles, page by page; how far that is goes to standard error."""
     vehicles: Counter[str] = Counter()
+    moved_on_to: Counter[str] = Counter()
     after = ""
     while True:
         page = client.get(f"/campaigns/{campaign_id}/recovery", after=after or None)
         vehicles.update(page["vehicles"])
+        moved_on_to.update(page.get("moved_on_to", {}))
         after = page.get("next") or ""  # a server of the version before counts all at once
         if not after:
-            return recovery_body(recovery_of(vehicles))
+            body = recovery_body(recovery_of(vehicles, moved_on_to))
+            return body | {"verdict": standing(body)}
         click.echo(f"{vehicles.total():,} vehicles counted so far", err=True)
 
 

@@ -9,7 +9,7 @@ from litestar import Router
 from litestar.params import JSONBody, Parameter
 from msgspec import Meta
 
-from ringroad.adapt.recovery import recovery_body
+from ringroad.adapt.recovery import recovery_body, standing
 from ringroad.adapt.store import read_recovery_page
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
@@ -35,9 +35,10 @@ class ReturnPlanView(msgspec.Struct, frozen=True, kw_only=True):
 class RecoveryView(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a stopped campaign's vehicles, as it stands: of one page of them; counts of pages add up."""
 
-    verdict: str
+    verdict: str  # recovered, kept (some still run the release), unknown or not_recovered
     reason: str
     vehicles: dict[str, int]
+    moved_on_to: dict[str, int]  # of those that moved on, by the version of the release they run since
     next: str | None  # ask again with it as `after`; null: these were the last
 
 
@@ -62,7 +63,13 @@ def get_recovery(
     with ctx.connection() as conn:
         found, next_ = read_recovery_page(conn, campaign_id, after_vin=after, vehicles_max=limit)
     body = recovery_body(found)
-    return RecoveryView(verdict=body["verdict"], reason=body["reason"], vehicles=body["vehicles"], next=next_)
+    return RecoveryView(
+        verdict=standing(body),
+        reason=body["reason"],
+        vehicles=body["vehicles"],
+        moved_on_to=body["moved_on_to"],
+        next=next_,
+    )
 
 
 @route("POST", "/campaigns/{campaign_id:str}/returns", role=Role.APPROVER, tag="ship", errors=[404, 409])

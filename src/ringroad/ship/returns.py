@@ -24,7 +24,8 @@ class ReturnPlan:
     Attributes:
         to: vehicles by the version of the release that they are told to have then.
         packages: vehicles by the ECU and the version that it goes back to.
-        cannot: vehicles by the reason that keeps them on the release; their order would be refused with it.
+        cannot: vehicles by the reason that keeps them on the release; their order would be refused with it. Those that
+            moved on from it are not here.
         sha256: of all of it, vehicle by vehicle.
         vins: of the vehicles that can return, in order.
     """
@@ -49,11 +50,13 @@ class Kept:
         vehicle: as it is last known.
         previous: the release it had before; None: none was known.
         before: what is on record of its ECUs from before the campaign, by name.
+        since: another release that was confirmed on it since, if one was.
     """
 
     vehicle: VehicleFacts
     previous: ReleaseFacts | None
     before: Mapping[str, Before] = field(default_factory=dict)
+    since: ReleaseFacts | None = None
 
 
 def plan_returns(vehicles: Iterable[Kept], bad: ReleaseFacts, images: KnownImages) -> ReturnPlan:
@@ -64,6 +67,8 @@ def plan_returns(vehicles: Iterable[Kept], bad: ReleaseFacts, images: KnownImage
     lines = []
     vins = []
     for kept in vehicles:
+        if moved_on(kept, bad):
+            continue
         vin, previous = kept.vehicle.vin, kept.previous
         content = decide_return(kept.vehicle, bad, previous, images, kept.before, action_id=1)
         if isinstance(content, NoContent) or previous is None:
@@ -84,3 +89,13 @@ def plan_returns(vehicles: Iterable[Kept], bad: ReleaseFacts, images: KnownImage
         sha256=digest.hexdigest(),
         vins=tuple(sorted(vins)),
     )
+
+
+def moved_on(kept: Kept, bad: ReleaseFacts) -> bool:
+    """Say if nothing is left of `bad` on a vehicle but what its release since has too; what is not known is left of it."""
+    touched = bad.variants.get(kept.vehicle.variant, {})
+    since = kept.since.variants.get(kept.vehicle.variant, {}) if kept.since else {}
+    runs = {name: ecu.image_sha256 for name, ecu in kept.vehicle.ecus.items()}
+    other = {name for name, package in touched.items() if runs.get(name) not in (None, package.image_sha256)}
+    shared = {name for name in touched.keys() & since.keys() if runs.get(name) == since[name].image_sha256}
+    return bool(other) and touched.keys() == other | shared

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringroad.adapt.model import UpdateCounts
-from ringroad.adapt.recovery import VehicleGroup, decide_recovery, decide_updates, recovery_body, updates_body
+from ringroad.adapt.recovery import (
+    VehicleGroup,
+    decide_recovery,
+    decide_updates,
+    recovery_body,
+    standing,
+    updates_body,
+)
 from ringroad.adapt.verdict import measure_text
 from ringroad.kernel.errors import InvalidInput
 
@@ -41,6 +48,9 @@ BACK = VehicleGroup(
         (replace(BACK, state="expired", shown="release"), "kept"),  # late, but it works
         (replace(BACK, state="expired", began=False), "untouched"),
         (replace(BACK, state="installed", shown="release"), "kept"),
+        (replace(BACK, state="installed", moved_on_to="1.7.0"), "moved_on"),
+        (replace(BACK, state="installed", moved_on_to=""), "moved_on"),  # to software of no release
+        (replace(BACK, state="installed", return_state="failed", moved_on_to="1.7.0"), "not_recovered"),
         (replace(BACK, state="installed", return_state="pending"), "unknown"),
         (replace(BACK, state="installed", return_state="offered"), "unknown"),
         (replace(BACK, state="installed", return_state="installed"), "recovered"),
@@ -59,7 +69,7 @@ BACK = VehicleGroup(
 )
 def test_each_vehicle_has_one_end(group: VehicleGroup, end: str) -> None:
     found = decide_recovery([group])
-    names = ("recovered", "not_recovered", "unknown", "kept", "untouched")
+    names = ("recovered", "not_recovered", "unknown", "kept", "moved_on", "untouched")
     assert [name for name in names if getattr(found, name)] == [end]
 
 
@@ -92,6 +102,7 @@ any_groups = st.lists(
         native=st.booleans(),
         shown=st.sampled_from(["none", "release", "other"]),
         return_state=st.none() | st.sampled_from(STATES),
+        moved_on_to=st.none() | st.sampled_from(["", "1.7.0"]),
     ),
     max_size=12,
 )
@@ -101,6 +112,7 @@ any_groups = st.lists(
 def test_every_vehicle_is_counted_once_and_order_does_not_matter(groups: list[VehicleGroup]) -> None:
     found = decide_recovery(groups)
     counted = found.recovered + found.not_recovered + found.unknown + found.kept + found.untouched
+    counted += found.moved_on
     assert counted == sum(group.vehicles for group in groups)
     assert decide_recovery(groups[::-1]) == found
 
@@ -116,6 +128,10 @@ def test_the_numbers_read_as_a_person_would_say_them() -> None:
     body = recovery_body(decide_recovery([kept, BACK]))
     body["vehicles"] = dict(sorted(body["vehicles"].items()))  # a database gives them in an order of its own
     assert measure_text(body) == "1 recovered, 1,200 kept"
+    gone = [replace(kept, moved_on_to=version) for version in ("1.7.0", "1.8.0", "1.7.0", "")]
+    body = recovery_body(decide_recovery([BACK, *gone]))
+    told = "1 recovered, 1,200 moved on, 2,400 moved on to 1.7.0, 1,200 moved on to 1.8.0"
+    assert (measure_text(body), standing(body)) == (told, "recovered")
     assert measure_text(recovery_body(decide_recovery([]))) == "no vehicle was reached"
     sides = UpdateCounts(harmed=2, reported=2), UpdateCounts(harmed=0, reported=12)
     told = "before 2 of 2 vehicles were harmed; after 0 of 12 vehicles were harmed"

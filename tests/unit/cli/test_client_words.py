@@ -383,9 +383,17 @@ def test_all_pages_of_a_stopped_campaign_are_counted_and_the_verdict_is_one_on_a
     pages = Pages({"recovered": 3}, {"untouched": 2, "not_recovered": 1}, {"kept": 4})
     found = read_recovery(cast("Client", pages), "c")
     assert pages.asked == [None, "V0", "V1"]
-    assert found["vehicles"] == {"recovered": 3, "not_recovered": 1, "unknown": 0, "kept": 4, "untouched": 2}
+    assert found["vehicles"] == {
+        "recovered": 3,
+        "not_recovered": 1,
+        "unknown": 0,
+        "kept": 4,
+        "moved_on": 0,
+        "untouched": 2,
+    }
     assert found["verdict"] == "not_recovered"
     assert read_recovery(cast("Client", Pages({})), "c")["verdict"] == "recovered"
+    assert read_recovery(cast("Client", Pages({"recovered": 3}, {"kept": 1})), "c")["verdict"] == "kept"
 
 
 def test_what_is_typed_from_a_table_is_never_cut_in_it() -> None:

@@ -55,7 +55,7 @@ def test_who_returns_to_what_and_who_cannot_is_counted_with_the_reason() -> None
     ])  # fmt: skip
     assert plan.to == {"1.0.0": 2}
     assert plan.packages == {"brake 1.0.0": 2}
-    assert plan.cannot == {"before_unknown: brake": 1, "not_on_release: brake": 1, "no_previous_release": 1}
+    assert plan.cannot == {"before_unknown: brake": 1, "no_previous_release": 1}
     assert plan.vehicles == 2
     assert plan.vins == ("V001", "V002")
 
@@ -65,6 +65,23 @@ def test_what_is_on_record_of_an_ecu_is_what_it_returns_to() -> None:
     plan = planned([(car(1), release(3, ecus=("head",)))], before=before)
     assert (plan.to, plan.packages, plan.cannot) == ({"3.0.0": 1}, {"brake 0.0.0": 1}, {})
     assert plan.sha256 != planned([(car(1), OLD)]).sha256
+
+
+def test_who_is_off_the_release_by_all_that_is_known_is_not_on_it_and_nobody_else_is_left_out() -> None:
+    bad = release(2, ecus=("brake", "head"))
+
+    def runs(head: str | None, since: ReleaseFacts | None) -> ReturnPlan:
+        brake = car(1, "brake@3")
+        ecu = EcuFacts(name="head", serial="H1", hardware_id="HW-1", image_sha256=head)
+        vehicle = dataclasses.replace(brake, ecus={**brake.ecus, "head": ecu})
+        return plan_returns([Kept(vehicle=vehicle, previous=OLD, since=since)], bad, KnownImages(packages={}))
+
+    same = {**release(3).variants["city"], "head": bad.variants["city"]["head"]}
+    with_it = dataclasses.replace(release(3), variants={"city": same})
+    gone = [runs("head@3", None), runs("head@2", with_it)]
+    assert [plan.cannot for plan in gone] == [{}, {}]
+    left = [runs("head@2", None), runs("head@2", release(3)), runs(None, None), runs(None, with_it)]
+    assert [plan.cannot for plan in left] == [{"not_on_release: brake": 1}] * 4
 
 
 def test_nobody_returns_below_a_committed_counter() -> None:

@@ -153,11 +153,13 @@ def _kept(conn: Connection, campaign: Campaign) -> Iterator[Kept]:
     while vins := list(islice(left, PLANNED_AT_ONCE)):
         before = read_before(conn, [(campaign.id, vin) for vin in vins])
         for vehicle in read_vehicles(conn, vins=vins):
-            release_id = previous_of[vehicle.vin]
-            if release_id not in releases:
-                releases[release_id] = read_release(conn, release_id or "")
+            since_id = vehicle.release_id if vehicle.release_id != campaign.release_id else None
+            for release_id in (previous_of[vehicle.vin], since_id):
+                if release_id not in releases:
+                    releases[release_id] = read_release(conn, release_id or "")
             yield Kept(
                 vehicle=vehicle,
-                previous=releases[release_id],
+                previous=releases[previous_of[vehicle.vin]],
                 before=before.get((campaign.id, vehicle.vin), {}),
+                since=releases[since_id],
             )
