@@ -15,6 +15,7 @@ from ringroad.loop.reconciler import evaluate, tick
 from ringroad.ship import store
 from ringroad.ship.model import Campaign, CampaignState
 from ringroad.ship.retry import RetryPolicy
+from ringroad.ship.store.locks import keep_running
 from ringroad.ship.store.reports import fold_reports
 from ringroad.storage.db import Connection, connect, transaction
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme, wait_for_locks
@@ -138,6 +139,23 @@ def test_bundles_of_other_campaigns_are_signed_while_one_is_paused(story: Story,
         story.conn.execute("SET lock_timeout = '30s'")
         story.tick()
         assert [len(each.vehicles("offered")) for each in (story, another)] == [0, 2]
+
+
+def test_two_that_sign_in_turn_do_not_put_a_pause_off(story: Story, other: Connection, pg_url: str) -> None:
+    add_vehicles(story.conn, range(6), gateway="native")
+    story.start(waves=())
+    pause = threading.Thread(
+        target=in_transaction(other, lambda: act(story, other, store.pause, reason="stop now"))
+    )
+    with closing(connect(pg_url)) as second:
+        with transaction(story.conn):
+            assert keep_running(story.conn, [story.campaign_id]) == {story.campaign_id}
+            pause.start()
+            until_waited_or_over(story.conn, pause)
+            with transaction(second):
+                assert keep_running(second, [story.campaign_id]) == set()
+        pause.join()
+    assert story.campaign().state is CampaignState.PAUSED
 
 
 def test_what_a_pause_of_before_left_offered_has_its_deadline_moved_on_as_well(story: Story) -> None:

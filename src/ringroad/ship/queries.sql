@@ -320,7 +320,8 @@ SELECT count(DISTINCT rank) FROM campaign_target WHERE plan_id = :plan_id AND ra
 SELECT wave FROM campaign WHERE id = :campaign_id AND plan_id = :plan_id AND state = 'running' FOR SHARE;
 
 -- name: keep_running
-SELECT id FROM campaign WHERE id = ANY (:campaign_ids) AND state = 'running' FOR SHARE SKIP LOCKED;
+SELECT id FROM campaign WHERE id = ANY (:campaign_ids) AND state = 'running'
+   FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: hold_campaign$
 SELECT id FROM campaign WHERE id = :campaign_id FOR NO KEY UPDATE;

@@ -28,8 +28,9 @@ HARM_LOCK: Final = 0x52494E47  # class of the advisory locks of releases
 def keep_running(conn: Connection, campaign_ids: Iterable[str]) -> set[str]:
     """Keep those campaigns running that do, to the end of the transaction, and return them.
 
-    Who pauses or ends one waits, and then sees what was written because it ran. One that somebody moves right now is left
-    out; nothing waits for it.
+    Who pauses or ends one waits, and then sees what was written because it ran. One that somebody moves, signs for or
+    folds right now is left out; nothing waits for it. One keeper at a time: those who share a row pass whoever waits to
+    change it, and two who sign in turn would put a pause off for as long as there is something to sign.
     """
     return {row["id"] for row in SQL.keep_running(conn, campaign_ids=sorted(campaign_ids))}
 
