@@ -2,7 +2,7 @@
 
 1. Fold device reports into actions.
 2. Close actions whose deadline passed.
-3. Let the gate of each running campaign decide, and make its decision true; of one that a gate paused, a halt alone.
+3. Let the gate of each running campaign decide, and make its decision true; of one that is paused, a halt alone.
 4. Offer vehicles that have become free; sign Director bundles; withdraw those that no longer hold.
 
 Each step is its own transactions, so that a crash between any two leaves consistent facts and the next
@@ -32,7 +32,6 @@ from ringroad.loop.lookout import EVERYTHING, Look, Lookout
 from ringroad.ship import store
 from ringroad.ship.gate import HARM_SEEN, GateDecision, Halt, decide_gate
 from ringroad.ship.model import Campaign, CampaignState
-from ringroad.ship.reason_words import is_for_good
 from ringroad.ship.store.batches import RECONCILER
 from ringroad.ship.store.bundles import BUNDLES_MAX
 from ringroad.ship.store.evidence import read_evidence, read_ramp
@@ -46,7 +45,8 @@ LOG = structlog.get_logger(__name__)
 REPORTS_MAX = 20 * FOLD_ROWS_MAX  # per round; then the gates are looked at again
 EXPIRE_BATCHES_MAX = 20  # batches of vehicles per round
 ISSUE_BATCHES_MAX = 3  # batches of bundles per round; signing must not keep the gates waiting for long
-CAMPAIGNS_MAX = 1_000  # running at once
+CAMPAIGNS_MAX = 1_000  # running at once, and as many paused
+WATCHED = (CampaignState.RUNNING, CampaignState.PAUSED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,23 +150,17 @@ def _order_back(conn: Connection, ids: Ids, lookout: Lookout | None, *, now: dat
 
 
 def _watched(conn: Connection) -> list[Campaign]:
-    """Return the campaigns whose gates look: those that run, and those that a gate paused, whose vehicles run on."""
-    states = (CampaignState.RUNNING, CampaignState.PAUSED)
-    of_states = [store.list_campaigns(conn, states=[state], rows_max=CAMPAIGNS_MAX) for state in states]
-    return [campaign for listed in of_states for campaign in listed if _is_watched(campaign)]
-
-
-def _is_watched(campaign: Campaign) -> bool:
-    paused = campaign.state is CampaignState.PAUSED and is_for_good(campaign.state_reason)
-    return campaign.state is CampaignState.RUNNING or paused
+    """Return the campaigns whose gates look: those that run, and those that are paused, whose vehicles run on."""
+    of_states = [store.list_campaigns(conn, states=[state], rows_max=CAMPAIGNS_MAX) for state in WATCHED]
+    return [campaign for listed in of_states for campaign in listed]
 
 
 def evaluate(
     conn: Connection, ids: Ids, campaign_id: str, *, now: datetime, reports_waiting: bool = False
 ) -> GateDecision:
-    """Let the gate decide on one running campaign and make it true, in the caller's transaction.
+    """Let the gate decide on one campaign that is under way and make it true, in the caller's transaction.
 
-    Of one that a gate paused a halt alone is made true and recorded.
+    Of one that is paused a halt alone is made true and recorded.
 
     Args:
         conn: a connection in a transaction.
@@ -179,7 +173,7 @@ def evaluate(
         Conflict: the campaign moved on meanwhile; nothing was written.
     """
     campaign = store.read_campaign(conn, campaign_id)
-    if not _is_watched(campaign) or campaign.plan_id is None:
+    if campaign.state not in WATCHED or campaign.plan_id is None:
         raise Conflict(f"campaign {campaign_id} is {campaign.state}")
     plan = store.read_plan(conn, campaign.plan_id)
     policy = plan.request.gate

@@ -45,7 +45,7 @@ class GatePolicy:
         failed_permille_max: failed, rolled back and lost vehicles per 1000 outcomes; 5 is 0.5 %.
         reports_min: vehicles with an outcome before a wave may be judged good.
         soak_s: seconds that `reports_min` vehicles must have run the new software.
-        silence_s_max: seconds since the newest report of the wave, at most.
+        silence_s_max: seconds since the newest report of the wave, at most, without those of pauses.
         silent_permille_max: vehicles per 1000 of the wave that did not begin within their deadline.
         sequential: evidence against a control group, which then takes the place of `failed_permille_max`; None
             leaves it at the rules.
@@ -308,7 +308,7 @@ def _missing(
     if wave.evidence_since is None or not _is_past(wave.evidence_since, policy.soak_s, now):
         return "soaking"
     newest = wave.newest_report_at
-    if newest is None or timedelta(seconds=policy.silence_s_max) < now - newest:
+    if newest is None or timedelta(seconds=policy.silence_s_max + wave.paused_s) < now - newest:
         return "evidence_too_old"
     return ""
 

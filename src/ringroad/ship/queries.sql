@@ -677,6 +677,10 @@ UPDATE assignment a
  WHERE a.action_id = broken.action_id
 RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.state_detail, broken.lap_id;
 
+-- name: paused_s$
+SELECT coalesce(sum(greatest(0, least((body ->> 'paused_s')::float, extract(epoch FROM recorded_at - :since)))), 0)::bigint
+  FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed';
+
 -- name: insert_gate_decision!
 INSERT INTO gate_decision (campaign_id, wave, decision, reason, facts, policy, decided_at)
 VALUES (:campaign_id, :wave, :decision, :reason, :facts, :policy, :now);

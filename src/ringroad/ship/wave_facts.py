@@ -22,6 +22,7 @@ class WaveFacts:
         newest_report_at: when the newest report or manifest of the wave was received.
         evidence_since: when the last of the first `reports_min` outcomes came in; None before.
         newest_outcome_at: when the newest outcome came in; None before.
+        paused_s: seconds that the campaign was paused since the newest report, in pauses that are over.
     """
 
     vehicles_targeted: int
@@ -35,6 +36,7 @@ class WaveFacts:
     newest_report_at: datetime | None = None
     evidence_since: datetime | None = None
     newest_outcome_at: datetime | None = None
+    paused_s: int = 0
 
     @property
     def harmed(self) -> int:

@@ -436,7 +436,15 @@ def read_waves(conn: Connection, campaign: Campaign, *, reports_min: int) -> tup
     since = SQL.nth_outcome_at(
         conn, campaign_id=campaign.id, wave=campaign.wave, skip=max(0, min(reports_min, needed) - 1)
     )
-    return _wave_facts(current, since), _wave_facts(rows, since)
+    wave, released = _wave_facts(current, since), _wave_facts(rows, since)
+    return _without_pauses(conn, campaign, wave), _without_pauses(conn, campaign, released)
+
+
+def _without_pauses(conn: Connection, campaign: Campaign, facts: WaveFacts) -> WaveFacts:
+    if facts.newest_report_at is None:
+        return facts
+    paused_s = SQL.paused_s(conn, campaign_id=campaign.id, since=facts.newest_report_at)
+    return replace(facts, paused_s=paused_s)
 
 
 def _wave_facts(rows: Sequence[Mapping[str, Any]], since: datetime | None) -> WaveFacts:
