@@ -29,6 +29,8 @@ WAVE_1_PERMILLE_MAX = 100  # a first wave larger than a tenth of the fleet is ha
 WAVE_1_VEHICLES_FREE = 20  # vehicles; a first wave this small is never too large
 REPORTS_PER_WAVE_MIN = 10  # vehicles of a wave per outcome that is asked for; a tenth of it must have told
 REASONS_NAMED_MAX = 10  # reasons per finding
+HALTED_BEFORE = "release_halted_before"
+HALTED_HINT = "ringroad campaign evidence {} says what it did; mend it and ship a newer release"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +134,17 @@ def _check_release(plan: Plan, release: ReleaseFacts) -> list[PlanFinding]:
     return findings
 
 
+def names_halted(findings: Sequence[Mapping[str, Any]], campaign_id: str) -> bool:
+    """Tell whether a stored plan warns of the harm that its release did in a campaign."""
+    hint = HALTED_HINT.format(campaign_id)
+    return any((each["code"], each.get("hint")) == (HALTED_BEFORE, hint) for each in findings)
+
+
 def _check_halted(release: ReleaseFacts, halted: Sequence[HaltedBefore]) -> list[PlanFinding]:
     """Warn of a release that did harm on the road already: only a person can say that it is another matter now."""
     return [
         _warn(
-            "release_halted_before",
+            HALTED_BEFORE,
             f"release {release.version} "
             + (
                 "did harm in campaign {}, aborted{}: {}" if each.aborted else "halted campaign {}{}: {}"
@@ -145,7 +153,7 @@ def _check_halted(release: ReleaseFacts, halted: Sequence[HaltedBefore]) -> list
                 f" on {each.at:%Y-%m-%d}" if each.at else "",
                 reason_words(each.reason),
             ),
-            hint=f"ringroad campaign evidence {each.campaign_id} says what it did; mend it and ship a newer release",
+            hint=HALTED_HINT.format(each.campaign_id),
         )
         for each in halted
     ]

@@ -263,6 +263,21 @@ def harm_of(
     return f"{HARM_SEEN}: {seen}" if seen else ""
 
 
+def harm_at_end(
+    policy: GatePolicy,
+    wave: WaveFacts,
+    released: WaveFacts,
+    *,
+    evidence: Evidence | None,
+    budget: HarmBudget | None,
+) -> str:
+    """Return the same for a campaign that a person ends: few outcomes are all it has, and more than a quarter is harm."""
+    harm = harm_of(policy, wave, released, evidence=evidence, budget=budget)
+    limit = PLAIN_HARM_PERMILLE if policy.sequential else max(PLAIN_HARM_PERMILLE, policy.failed_permille_max)
+    plain = released.harmed > 0 and limit * released.reported < released.harmed * 1000
+    return harm or ("too_many_failures" if plain and not released.contradictory else "")
+
+
 def _harm(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Evidence | None) -> str:
     """Return why the campaign must stop, or an empty text."""
     if policy.sequential is None:

@@ -403,6 +403,12 @@ SELECT pg_advisory_xact_lock(:lock_class, hashtext(:release_id));
 -- name: keep_harm$
 SELECT pg_advisory_xact_lock_shared(:lock_class, hashtext(:release_id));
 
+-- name: aborted_without_harm
+SELECT c.id FROM campaign c
+ WHERE c.release_id = :release_id AND c.state = 'aborted' AND c.wave > 0 AND c.plan_id IS NOT NULL
+   AND NOT EXISTS (SELECT FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' AND f.body ? 'harm')
+ ORDER BY c.state_at DESC NULLS LAST, c.id LIMIT :rows_max;
+
 -- name: harm_of_release
 -- Who aborts a campaign whose gate saw harm only comes before it. Not the halts that only followed the withdrawal of
 -- the release: those say nothing of the software.

@@ -200,7 +200,7 @@ def approve(
             hint="read them, then approve and name them in `acknowledged`",
             code="warnings_not_acknowledged",
         )
-    refuse_halted_since(conn, campaign.release_id, plan.made_at, hint=AGAIN)
+    refuse_halted_since(conn, campaign.release_id, plan, hint=AGAIN)
     moved = move(conn, campaign, generation, to=CampaignState.APPROVED, of=(CampaignState.PLANNED,), now=now)
     SQL.approve_plan(conn, plan_id=plan.id, campaign_id=campaign_id, actor=actor, now=now)
     append_of(
@@ -228,7 +228,7 @@ def start(
     campaign = read_campaign(conn, campaign_id)
     refuse_withdrawn(conn, campaign)
     plan = _newest_plan(conn, campaign)
-    refuse_halted_since(conn, campaign.release_id, plan.made_at, hint=AGAIN)
+    refuse_halted_since(conn, campaign.release_id, plan, hint=AGAIN)
     moved = move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.APPROVED,), now=now)
     SQL.plan_with_memory(conn)
     SQL.insert_steps(
@@ -252,7 +252,7 @@ def start(
     else:
         moved = release_wave(conn, ids, moved, actor=actor, now=now)
     keep_harm(conn, campaign.release_id)
-    refuse_halted_since(conn, campaign.release_id, plan.made_at, hint=AGAIN)
+    refuse_halted_since(conn, campaign.release_id, plan, hint=AGAIN)
     return moved
 
 

@@ -88,8 +88,8 @@ def resume(
         raise Forbidden(
             "the maker of a plan cannot accept that reports are missing", hint="ask another approver"
         )
-    made_at = current_plan(conn, campaign).made_at if campaign.plan_id else None
-    refuse_halted_since(conn, campaign.release_id, made_at, hint=ANOTHER)
+    plan = current_plan(conn, campaign) if campaign.plan_id else None
+    refuse_halted_since(conn, campaign.release_id, plan, hint=ANOTHER)
     moved = move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,), now=now)
     paused_s = max(0.0, (now - (campaign.state_at or now)).total_seconds())
     SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
@@ -100,7 +100,7 @@ def resume(
     )  # fmt: skip
     offer_waiting(conn, ids, moved, actor=actor, now=now, causes=[resumed.id])
     keep_harm(conn, campaign.release_id)
-    refuse_halted_since(conn, campaign.release_id, made_at, hint=ANOTHER)
+    refuse_halted_since(conn, campaign.release_id, plan, hint=ANOTHER)
     return moved
 
 
