@@ -92,7 +92,7 @@ class World:
             },
         }  # fmt: skip
         self._run(
-            "INSERT INTO programme (id, digest, source, document, imported_at) VALUES ('meridian', 'd', 's', %s, %s)",
+            "INSERT INTO programme (id, digest, source, document, imported_at) VALUES ('meridian', 'd', '', %s, %s)",
             Jsonb(document), self.at(-300),
         )  # fmt: skip
 
