@@ -17,6 +17,7 @@ from ringroad.ship.plan import WaveSize
 from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.replay import decide_again
 from ringroad.ship.store.evidence import record_reading
+from ringroad.ship.ticks import TickRow
 from ringroad.storage.db import Connection, transaction
 from ringroad.storage.lake import to_us
 from ringroad.storage.ledger import latest_fact
@@ -100,7 +101,7 @@ def test_a_budget_does_not_grow_by_windows_of_which_nothing_is_known(story: Stor
     reads_nothing(story)
     assert [decision for _, decision in story.tick().decisions] == [Pause("not_known_for_good: fault")]
     assert newest(story) == ("pause", "not_known_for_good: fault")
-    with pytest.raises(Conflict, match="would pause again: never known"):
+    with pytest.raises(Conflict, match="would pause again: not known"):
         go_on(story, "ben", without_reports=False)
     with pytest.raises(Forbidden, match="maker"):
         go_on(story, "ann")
@@ -131,3 +132,78 @@ def test_a_wave_whose_metric_was_never_known_pauses_and_harm_is_not_accepted_wit
     go_on(story, "ben")
     assert [decision for _, decision in story.tick().decisions] == [Advance("unknown_accepted")]
     assert succeed(story) == 27
+
+
+def sees(story: Story, *, tick: int, vehicles: int = 20) -> None:
+    """Both arms drove through a tick and sent, and a reading is made now."""
+    amount = vehicles * COMPARED.tick_s * 1_000_000
+    row = TickRow(
+        metric=MetricName.FAULT, tick=tick, stratum="", counts=(0, 0, amount, amount, amount, amount)
+    )
+    with transaction(story.conn):
+        record_reading(
+            story.conn, story.campaign_id, COMPARED, [row], through_us=to_us(story.now), now=story.now
+        )
+
+
+def tick_of(story: Story) -> int:
+    """The tick that is read by now, as vehicles have sent by then."""
+    return int(to_us(story.now) // 1_000_000 - COMPARED.late_s) // COMPARED.tick_s
+
+
+def test_a_budget_does_not_grow_by_windows_after_telemetry_broke(story: Story) -> None:
+    add_vehicles(story.conn, range(60))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
+        ramp=HarmBudget(harmed_first=2, harmed_last=5, reaction_s=10),
+    )  # fmt: skip
+    assert succeed(story) == 2
+    story.later(20)
+    sees(story, tick=tick_of(story))
+    story.tick()
+    assert newest(story) == ("hold", "budget_in_flight")
+    for seconds in (5, 60):  # the second time, all have been updated for longer than a window
+        story.later(seconds)
+        reads_nothing(story)
+        story.tick()
+    assert newest(story) == ("pause", "not_known_for_good: fault")
+    go_on(story, "ben")
+    (decision,) = [decision for _, decision in story.tick().decisions]
+    assert isinstance(decision, Grow)
+    assert newest(story) == ("grow", "unknown_accepted")
+
+
+def test_a_budget_grows_by_windows_of_which_something_was_seen_to_the_end(story: Story) -> None:
+    add_vehicles(story.conn, range(60))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
+        ramp=HarmBudget(harmed_first=2, harmed_last=5, reaction_s=10),
+    )  # fmt: skip
+    assert succeed(story) == 2
+    story.later(75)
+    sees(story, tick=tick_of(story))
+    (decision,) = [decision for _, decision in story.tick().decisions]
+    assert isinstance(decision, Grow)
+    assert newest(story) == ("grow", "evidence_good")
+
+
+def test_a_wave_of_which_nothing_was_seen_opens_no_other(story: Story) -> None:
+    add_vehicles(story.conn, range(40))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=10), waves=(3, 5)
+    )
+    assert succeed(story) == 3
+    story.later(20)
+    sees(story, tick=tick_of(story))
+    assert [decision for _, decision in story.tick().decisions] == [Advance()]
+    assert succeed(story) == 5
+    story.later(20)
+    reads_nothing(story)
+    story.tick()
+    assert newest(story) == ("hold", "not_known: fault")
+    story.later(65)
+    reads_nothing(story)
+    story.tick()
+    assert newest(story) == ("pause", "not_known_for_good: fault")
+    go_on(story, "ben")
+    assert [decision for _, decision in story.tick().decisions] == [Advance("unknown_accepted")]

@@ -87,6 +87,8 @@ class Evidence:
         refused: the metric by which any reading so far refused the update; empty while none did.
         past: how installations of earlier campaigns ended, by metric.
         control_short: why too few of the control group are controls still; empty while enough are.
+        exposed: exposure of each metric, treated and control, by the reading that released the wave; empty for the
+            first, and in decisions of before.
     """
 
     id: int = 0
@@ -95,6 +97,7 @@ class Evidence:
     refused: str = ""
     past: Mapping[str, Past] = field(default_factory=dict)
     control_short: str = ""
+    exposed: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +110,17 @@ class Ramp:
         used: id of the reading that released vehicles last; each does so once.
         harm_holds: whether harm that was seen holds it, as of every decision now; those recorded without it are
             replayed as they were made.
+        unseen: a metric that sets the pace and of which the newest ticks saw nothing; empty while they did, and in
+            decisions of before.
+        unseen_milli: thousandths of vehicles in flight if time without a sight of it frees none; from `unseen` on.
     """
 
     budget: HarmBudget
     state: RampState
     used: int = 0
     harm_holds: bool = False
+    unseen: str = ""
+    unseen_milli: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +219,7 @@ def decide_gate(
     if wrong := "reports_waiting" if reports_waiting else _contradiction(wave, released, now=now):  # 2
         return Hold(wrong)
     known = None if unknown_accepted else unknown_holds
+    evidence = _owed(evidence, wave)
     if ramp is not None and ramp.state.left:  # 4
         return _grow(policy, ramp, released, evidence, named=harm_named, known=known, now=now)
     seen = harm_of(policy, wave, released, evidence=evidence, budget=ramp.budget if ramp else None)
@@ -360,13 +369,18 @@ def _compared(
     if missing:
         return Hold(missing)
     readings = evidence.readings if evidence else ()
-    unread = not_known(policy.sequential, readings)
+    unread = not_known(policy.sequential, readings, exposed=evidence.exposed if evidence else {})
     seen = harm_seen(policy.sequential, readings, strata=True) if named and policy.sequential else ""
     if unread and known is not None and not (known and seen):
         return _unknown(unread, policy, released, evidence, pauses=known)
     if seen:
         return Hold(f"{HARM_SEEN}: {seen}")
     return Advance("unknown_accepted") if unread and good == Advance() else good
+
+
+def _owed(evidence: Evidence | None, wave: WaveFacts) -> Evidence | None:
+    """Return the evidence; of a wave in which nobody runs the update, nothing more is owed than was known before it."""
+    return evidence if evidence is None or wave.vehicles_installed else replace(evidence, exposed={})
 
 
 def _unknown(
@@ -408,7 +422,7 @@ def _grow(
     """Grow within the budget; without evidence every vehicle is taken to fail.
 
     `known`: while nothing is, nobody who began was watched either, so that it grows as far as the first budget and not
-    beyond; None lets time free that again, as decisions of before did.
+    beyond; where it is no more, from then on. None lets time free that again, as decisions of before did.
     """
     missing = _too_small(evidence) or _not_fresh(policy, evidence, now=now)
     if missing or evidence is None or policy.sequential is None:
@@ -419,16 +433,25 @@ def _grow(
     if seen:
         return Hold(f"{HARM_SEEN}: {seen}" if named else HARM_SEEN)
     unread = no_pace(policy.sequential, evidence.readings) if known is not False else ""
-    state = replace(ramp.state, in_flight_milli=1_000 * ramp.state.begun) if unread and known else ramp.state
     window_us = policy.sequential.window_s * 1_000_000
     harmed = harm_unbounded(evidence.readings) if ramp.harm_holds else 0.0
-    more = decide_growth(ramp.budget, evidence.readings, state, window_us=window_us, harmed=harmed)
-    if more:
-        return Grow(more, "few_began" if known else "unknown_accepted") if unread else Grow(more)
+    unseen_milli = 1_000 * ramp.state.begun if unread else ramp.unseen_milli if ramp.unseen else 0
+    seen_state = replace(ramp.state, in_flight_milli=max(ramp.state.in_flight_milli, unseen_milli))
+    by_time, by_sight = (
+        decide_growth(ramp.budget, evidence.readings, state, window_us=window_us, harmed=harmed)
+        for state in (ramp.state, seen_state)
+    )
+    if more := by_sight if known else by_time:
+        accepted = known is None and (unread or by_sight < more)
+        return (
+            Grow(more, "unknown_accepted") if accepted else Grow(more, "few_began") if unread else Grow(more)
+        )
     if harmed >= ramp.budget.harmed_first:
         return Hold(f"{HARM_SEEN}: {BUDGET_SPENT}" if named else HARM_SEEN)
-    if unread and known:
-        return _unknown(unread, policy, released, evidence, pauses=True, unreleased=ramp.state.left)
+    if known and (unread or by_time):
+        return _unknown(
+            unread or ramp.unseen, policy, released, evidence, pauses=True, unreleased=ramp.state.left
+        )
     return Hold("budget_in_flight")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ringroad.ship.guard import BOUND_MICRONATS, HARM, Metric, Reading, SequentialPolicy
 
@@ -23,9 +23,27 @@ def harm_seen(policy: SequentialPolicy, readings: Sequence[Reading], *, strata: 
     return ""
 
 
-def not_known(policy: SequentialPolicy | None, readings: Sequence[Reading]) -> str:
-    """Name a metric of which one arm was never observed, or return an empty text."""
-    return _unread(policy.compared if policy else (), readings)
+def not_known(
+    policy: SequentialPolicy | None, readings: Sequence[Reading], *, exposed: Mapping[str, tuple[int, int]]
+) -> str:
+    """Name a metric of which one arm was never observed, or return an empty text.
+
+    Of those that count harm, also one of which an arm was not observed since it had the exposure of `exposed`; others
+    are known so long after an update that waves would wait for them.
+    """
+    unread = _unread(policy.compared if policy else (), readings)
+    return unread or next((each.metric.value for each in readings if _is_as_before(each, exposed)), "")
+
+
+def _is_as_before(reading: Reading, exposed: Mapping[str, tuple[int, int]]) -> bool:
+    treated, control = exposed.get(reading.metric, (-1, -1))
+    seen = treated < reading.treated_exposure and control < reading.control_exposure
+    return reading.metric in HARM and not seen
+
+
+def pace(policy: SequentialPolicy) -> tuple[Metric, ...]:
+    """Return the metrics that set the pace of a ramp as they count harm; a plan may compare none of them."""
+    return tuple(metric for metric in policy.compared if metric.name in HARM)
 
 
 def no_pace(policy: SequentialPolicy, readings: Sequence[Reading]) -> str:
@@ -33,8 +51,7 @@ def no_pace(policy: SequentialPolicy, readings: Sequence[Reading]) -> str:
 
     Those that count harm set it; of a plan that compares none of them, all that it compares.
     """
-    harm = tuple(metric for metric in policy.compared if metric.name in HARM)
-    return _unread(harm or policy.compared, readings)
+    return _unread(pace(policy) or policy.compared, readings)
 
 
 def _unread(metrics: Sequence[Metric], readings: Sequence[Reading]) -> str:

@@ -707,6 +707,19 @@ SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
 SELECT (facts -> 'evidence' ->> 'id')::bigint FROM gate_decision
  WHERE campaign_id = :campaign_id AND decision = 'grow' ORDER BY id DESC LIMIT 1;
 
+-- name: readings_of_advance$
+SELECT facts -> 'evidence' -> 'readings' FROM gate_decision
+ WHERE campaign_id = :campaign_id AND decision = 'advance' ORDER BY id DESC LIMIT 1;
+
+-- name: last_seen
+-- The newest tick in which either arm was exposed, of each metric; what is at 2 and 3 of its counts is `ticks.py`.
+SELECT asked.metric, newest.tick
+  FROM unnest(:metrics::text[]) AS asked (metric) CROSS JOIN (VALUES (2), (3)) AS arm (place)
+  LEFT JOIN LATERAL (SELECT t.tick FROM gate_tick t
+                      WHERE t.campaign_id = :campaign_id AND t.metric = asked.metric
+                        AND (t.counts ->> arm.place)::bigint > 0
+                      ORDER BY t.tick DESC LIMIT 1) AS newest ON true;
+
 -- name: ramp_state^
 SELECT count(*) FILTER (WHERE state = 'pending' AND released_at IS NULL) AS left,
        count(*) FILTER (WHERE released_at IS NOT NULL AND state IN ('pending', 'offered')) AS offered,

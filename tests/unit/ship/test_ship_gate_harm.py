@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -304,3 +305,83 @@ def test_a_ramp_whose_plan_compares_no_harm_goes_by_what_it_compares() -> None:
         for readings in ((), (SILENCE,))
     ]  # fmt: skip
     assert decided == [Pause("not_known_for_good: silence"), Grow(2)]
+
+
+BLIND = replace(SMALL, unseen="fault", unseen_milli=5_000, state=replace(SMALL.state, begun=5))
+
+
+def blind(
+    *readings: Reading, ramp: Ramp = BLIND, wave: WaveFacts = RAMPING, accepted: bool = False
+) -> GateDecision:
+    """Decide on a ramp that nothing was seen of for some time, and again from the record."""
+    evidence = Evidence(id=7, readings=readings, read_at=NOW)
+    rest = {
+        "last_wave": False,
+        "withdrawn": False,
+        "reports_waiting": False,
+        **NEW,
+        "unknown_accepted": accepted,
+    }
+    decided = decide_gate(POLICY, wave, wave, now=NOW, evidence=evidence, ramp=ramp, **rest)
+    facts = {
+        "wave": msgspec.to_builtins(wave), "released": msgspec.to_builtins(wave),
+        "evidence": msgspec.to_builtins(evidence), "ramp": msgspec.to_builtins(ramp), "rest": rest,
+    }  # fmt: skip
+    assert decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW) == decided
+    facts["ramp"] = {name: value for name, value in facts["ramp"].items() if not name.startswith("unseen")}
+    by_time = decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW)
+    assert isinstance(by_time, Grow | Hold), "as decisions of before were made"
+    assert (by_time.reason == "budget_in_flight") == (ramp.state.in_flight_milli >= 5_000)
+    return decided
+
+
+WIDE = replace(FAULT, treated=0, control=0, high_milli=None)  # seen, and bounded by nothing yet
+
+
+@pytest.mark.parametrize(
+    ("ramp", "wave", "accepted", "decided"),
+    [
+        (BLIND, RAMPING, False, Pause("not_known_for_good: fault")),
+        (BLIND, replace(RAMPING, vehicles_targeted=111), False, Hold("not_known: fault")),  # one is open
+        (BLIND, replace(RAMPING, newest_outcome_at=NOW), False, Hold("not_known: fault")),  # one is watched
+        (BLIND, RAMPING, True, Grow(2, "unknown_accepted")),
+        (replace(BLIND, unseen_milli=500), RAMPING, False, Grow(1)),  # most were seen to the end
+        (replace(BLIND, unseen_milli=0), RAMPING, True, Grow(2)),  # all were
+        (replace(BLIND, state=replace(BLIND.state, in_flight_milli=5_000)), RAMPING, False, Hold("budget_in_flight")),
+    ],
+)  # fmt: skip
+def test_time_without_a_sight_of_what_sets_its_pace_frees_nothing_of_a_ramp(
+    ramp: Ramp, wave: WaveFacts, decided: GateDecision, *, accepted: bool
+) -> None:
+    assert blind(WIDE, SILENCE, ramp=ramp, wave=wave, accepted=accepted) == decided
+
+
+@pytest.mark.parametrize(
+    ("exposed", "more", "decided"),
+    [
+        ({"fault": (999 * DAY_US, 19_999 * DAY_US)}, {}, Advance()),
+        ({"fault": (1_000 * DAY_US, 19_999 * DAY_US)}, {}, Pause("not_known_for_good: fault")),  # nothing of who is updated
+        ({"fault": (999 * DAY_US, 20_000 * DAY_US)}, {}, Pause("not_known_for_good: fault")),  # nothing of the others
+        ({"silence": (1_000 * DAY_US, 20_000 * DAY_US)}, {}, Advance()),  # known late after an update
+        ({"fault": (1_000 * DAY_US, 0)}, {"vehicles_targeted": 101}, Hold("not_known: fault")),
+        ({"fault": (1_000 * DAY_US, 0)}, {"newest_outcome_at": NOW}, Hold("not_known: fault")),
+        ({"fault": (1_000 * DAY_US, 0)}, {"vehicles_installed": 0, "vehicles_cancelled": 100}, Advance("wave_let_go")),
+    ],
+)  # fmt: skip
+def test_a_wave_of_which_nothing_was_seen_since_it_was_released_opens_no_other(
+    exposed: dict[str, tuple[int, int]], more: dict[str, Any], decided: GateDecision
+) -> None:
+    wave, released = replace(DONE, **more), replace(DONE, **more)
+    if "vehicles_cancelled" in more:
+        released = replace(released, vehicles_targeted=200, vehicles_installed=100)
+    evidence = Evidence(id=7, readings=(FAULT, SILENCE), read_at=NOW, exposed=exposed)
+    assert (
+        decide_gate(POLICY, wave, released, last_wave=False, now=NOW, ramp=None, **NEW, evidence=evidence)
+        == decided
+    )
+    rest = {"last_wave": False, "withdrawn": False, "reports_waiting": False, **NEW}
+    facts = {
+        "wave": msgspec.to_builtins(wave), "released": msgspec.to_builtins(released),
+        "evidence": msgspec.to_builtins(evidence), "rest": rest,
+    }  # fmt: skip
+    assert decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW) == decided

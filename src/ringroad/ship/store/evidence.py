@@ -14,6 +14,7 @@ from ringroad.kernel.arm_counts import CONTROL, TREATED
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.ship.gate import Evidence, Ramp
 from ringroad.ship.guard import MetricName, Past, Reading, SequentialPolicy
+from ringroad.ship.known import pace
 from ringroad.ship.model import Campaign
 from ringroad.ship.ramp import HarmBudget, RampState
 from ringroad.ship.store.control import read_control
@@ -188,6 +189,7 @@ def read_evidence(conn: Connection, campaign: Campaign, plan: SavedPlan) -> Evid
         refused=row["ever_refused"] or "",
         past=past,
         control_short=short,
+        exposed=_exposed(conn, campaign),
     )
 
 
@@ -207,13 +209,43 @@ def read_ramp(
     policy = plan.request.gate.sequential
     if budget is None or policy is None:
         return None
-    row = SQL.ramp_state(conn, campaign_id=campaign.id, through=through, window_s=policy.window_s, now=now)
+
+    def state(through: datetime) -> RampState:
+        row = SQL.ramp_state(
+            conn, campaign_id=campaign.id, through=through, window_s=policy.window_s, now=now
+        )
+        return RampState(**row)
+
+    unseen, seen_us = _last_seen(conn, campaign, policy)
+    # The tick under way is read when it is over.
+    blind = bool(unseen) and seen_us + policy.tick_s * 1_000_000 < to_us(through)
     return Ramp(
         budget=budget,
-        state=RampState(**row),
+        state=state(through),
         used=SQL.newest_growth(conn, campaign_id=campaign.id) or 0,
         harm_holds=True,
+        unseen=unseen if blind else "",
+        unseen_milli=state(from_us(seen_us)).in_flight_milli if blind else 0,
     )
+
+
+def _last_seen(conn: Connection, campaign: Campaign, policy: SequentialPolicy) -> tuple[str, int]:
+    """Return the metric that sets the pace and was seen longest ago in one arm, and the end of that tick in microseconds.
+
+    An empty name where none sets it, or one was never seen.
+    """
+    metrics = [metric.name.value for metric in pace(policy)]
+    rows = list(SQL.last_seen(conn, campaign_id=campaign.id, metrics=metrics))
+    if not rows or any(row["tick"] is None for row in rows):
+        return "", 0
+    oldest = min(rows, key=lambda row: row["tick"])
+    return oldest["metric"], (oldest["tick"] + 1) * policy.tick_s * 1_000_000
+
+
+def _exposed(conn: Connection, campaign: Campaign) -> dict[str, tuple[int, int]]:
+    """Return the exposure of each metric, by the reading on which the campaign's wave was released."""
+    released = SQL.readings_of_advance(conn, campaign_id=campaign.id) or ()
+    return {each["metric"]: (each["treated_exposure"], each["control_exposure"]) for each in released}
 
 
 def _reading(row: Mapping[str, Any]) -> SavedReading:
