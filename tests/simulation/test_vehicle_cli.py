@@ -17,6 +17,7 @@ from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Unavailable
 from ringroad.vehicle.agents.base import Failed, Reason
 from ringroad.vehicle.config import write_config
+from ringroad.vehicle.files import FolderLock
 from ringroad.vehicle.memory import JOURNAL_NAME
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.unblock import UNBLOCK_NAME, WORD_S_MAX, heed_unblock, is_unblocked
@@ -190,3 +191,16 @@ def test_a_folder_that_is_no_vehicle_is_refused_with_a_hint(
 ) -> None:
     assert run(["vehicle", "run", "--data", str(tmp_path)], {}) == 2
     assert "hint: is this a vehicle folder?" in capsys.readouterr().err
+
+
+def test_a_second_run_on_a_folder_says_only_that_another_one_runs(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = FolderLock(world.folder)
+    try:
+        assert vehicle(world, "run") == 4
+    finally:
+        lock.close()
+    said = capsys.readouterr()
+    assert "another orchestrator" in said.err
+    assert "ECUs" not in said.out + said.err

@@ -151,7 +151,7 @@ def logs(
     if kind.startswith("application/json"):  # the vehicle is offline: the request waits
         show_answer(shell, msgspec.json.decode(content), lambda: "")
         return
-    lines = content.count(b"\n")
+    lines = lines_in(content)
     if out is not None:
         out.write_bytes(content)
         shell.show(
@@ -198,3 +198,8 @@ def _update_text(found: Mapping[str, Any]) -> str:
             )
         )
     return "\n".join(lines)
+
+
+def lines_in(content: bytes) -> int:
+    """Return how many lines these are; the last one may have no end."""
+    return content.count(b"\n") + (content[-1:] not in {b"", b"\n"})

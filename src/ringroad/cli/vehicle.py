@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -92,6 +93,7 @@ group.add_command(birth)
 def run(shell: Shell, folder: Path, page: str | None) -> None:
     """Run the vehicle in the foreground until it is told to end; Ctrl-C at any moment is safe."""
     config = read_config(folder)
+    FolderLock(folder).close()  # before anything is said of a vehicle that runs already
     if page:
         config = msgspec.structs.replace(config, page=page)
         parse_address(page)
@@ -313,6 +315,10 @@ def is_running(folder: Path) -> bool:
 
 def _status(config: VehicleConfig, state: CampaignState, *, running: bool, now: datetime) -> dict[str, Any]:
     tries_at = now if running and not state.resting else None  # else nobody tries again
+    due = {
+        serial for serial, one in state.failing.items() if tries_at and one.again_at and one.again_at <= now
+    }
+    at_work = replace(state, unreachable=state.unreachable - due)  # these are tried at this moment
     return {
         "vin": config.vin,
         "running": running,
@@ -331,7 +337,7 @@ def _status(config: VehicleConfig, state: CampaignState, *, running: bool, now: 
                 "name": ecu.name,
                 "serial": ecu.serial,
                 "mode": ecu.mode,
-                "state": str(state.told(ecu.serial)),
+                "state": str(at_work.told(ecu.serial)),
                 "committed": _committed(ecu.serial, state) or (ecu.factory.version if ecu.factory else ""),
                 "why": try_text(state.failing[ecu.serial], now=tries_at)
                 if ecu.serial in state.failing

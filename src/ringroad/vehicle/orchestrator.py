@@ -221,7 +221,7 @@ class Orchestrator:
         step = self._decide()
         waits = step if isinstance(step, Wait) else Wait("", "")
         return Glance(
-            state=state,
+            state=self._executor.progress.seen(),
             at=vehicle.clock.now(),
             asks=asks_of(vehicle.consent, state.plan.conduct) if state.plan else frozenset(),
             names={ecu.serial: ecu.name for ecu in vehicle.ecus},

@@ -13,7 +13,9 @@ from typing import Final
 from ringroad.kernel.clock import Clock
 from ringroad.protocol.vehicle import Report
 from ringroad.vehicle.agents.base import FlashStep
+from ringroad.vehicle.ecu_tries import EcuTry
 from ringroad.vehicle.memory import Memory
+from ringroad.vehicle.states import CampaignState
 
 PROGRESS_S: Final = 1.0  # s; between two progress reports
 WEARS: Final[frozenset[FlashStep]] = frozenset({"erase", "transfer"})  # what of a flash wears it
@@ -30,6 +32,7 @@ class ProgressReports:
         self._state = ""  # in which what follows was heard
         self._done: dict[str, tuple[int, int]] = {}
         self._steps: dict[str, FlashStep] = {}
+        self._answers: dict[str, EcuTry | None] = {}  # the newest failed try of an ECU when it was last heard
 
     def of(self, serial: str) -> EcuProgress:
         """Return what to call with the bytes that are done and all bytes of one ECU's step."""
@@ -38,6 +41,19 @@ class ProgressReports:
     def done(self) -> Mapping[str, tuple[int, int]]:
         """Return bytes done and in all by serial, in the vehicle's present state."""
         return self._done if self._state == self._memory.state.state else NOBODY
+
+    def answers(self, serial: str) -> None:
+        """Take that an ECU is at work: what its try before failed for is over."""
+        self._answers[serial] = self._memory.state.failing.get(serial)
+
+    def seen(self) -> CampaignState:
+        """Return the vehicle's state without the failed tries of ECUs that were heard since; nothing is decided on it."""
+        state = self._memory.state
+        heard = {serial for serial, one in state.failing.items() if self._answers.get(serial) == one}
+        if not heard or state.resting:
+            return state
+        failing = {serial: one for serial, one in state.failing.items() if serial not in heard}
+        return replace(state, unreachable=state.unreachable - heard, failing=failing)
 
     def hear(self, serial: str, done_bytes: int, total_bytes: int) -> None:
         """Take how far one ECU is, and tell the server unless it was told just now."""
@@ -104,10 +120,13 @@ class EcuProgress:
     def __call__(self, done_bytes: int, total_bytes: int) -> None:
         """Hear what is done."""
         self.began = self.began or (not self._steps and 0 < done_bytes <= self._before_bytes)
+        self._all.answers(self._serial)
         self._all.hear(self._serial, done_bytes, total_bytes)
 
     def at(self, step: FlashStep) -> None:
         """Hear that a step begins."""
         self._steps = True
         self.began = self.began or step in WEARS
+        if step != "session":  # that one is told before the ECU answers
+            self._all.answers(self._serial)
         self._all.at(self._serial, step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
+from ringroad.cli.diagnose_vehicle import lines_in
 from ringroad.cli.diagnose_words import show_answer
 from ringroad.cli.errors import EXIT_STATUS, EXIT_WAITING
 from ringroad.cli.shell import Shell
@@ -30,3 +31,8 @@ def test_a_vehicle_that_has_not_answered_has_an_exit_status_of_its_own(
     assert asked.main([], standalone_mode=False) == status
     assert said in capsys.readouterr().out
     assert EXIT_WAITING not in EXIT_STATUS.values()
+
+
+@pytest.mark.parametrize(("content", "count"), [(b"", 0), (b"{}", 1), (b"{}\n", 1), (b"{}\n{}", 2)])
+def test_a_last_line_without_an_end_is_counted(content: bytes, count: int) -> None:
+    assert lines_in(content) == count

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from ringroad.cli.vehicle import PAST_SHOWN, _status_text
+from ringroad.cli.vehicle import PAST_SHOWN, _status, _status_text
+from ringroad.vehicle.ecu_tries import EcuTry
+from ringroad.vehicle.states import CampaignState, EcuState
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 STATUS = {
     "vin": "V", "state": "CANCELLED", "action_id": 7, "running": True, "reports_refused": 0, "peer_bytes": 0,
@@ -37,3 +45,25 @@ def test_updates_that_ended_before_are_named_with_why_and_the_newest_of_them_is_
         "  before: update 6, CANCELLED 2026-11-26 12:00:00 UTC, cancelled: taken back",
         "  before: update 5 to 1.2.0, SUCCEEDED 2026-11-26 11:00:00 UTC",
     ]
+
+
+@pytest.mark.parametrize(("due_in_s", "told"), [(5, "UNREACHABLE"), (0, "INSTALLING")])
+def test_an_ecu_whose_next_try_is_due_is_told_at_work_while_the_vehicle_runs(
+    due_in_s: int, told: str
+) -> None:
+    one = EcuTry(
+        code="unreachable", detail="", count=3, count_max=8, again_at=NOW + timedelta(seconds=due_in_s)
+    )
+    state = CampaignState(
+        state="INSTALLING",
+        ecus={"S1": EcuState.INSTALLING},
+        unreachable=frozenset({"S1"}),
+        failing={"S1": one},
+    )
+    config: Any = SimpleNamespace(
+        vin="V", ecus=(SimpleNamespace(name="brake", serial="S1", mode="ab", factory=None),)
+    )
+    shown = [
+        _status(config, state, running=running, now=NOW)["ecus"][0]["state"] for running in (True, False)
+    ]
+    assert shown == [told, "UNREACHABLE"]

@@ -324,6 +324,19 @@ def test_faults_that_were_cleared_are_not_called_read_until_they_are_read_again(
     assert bench_of([*jobs, again], NAMES).cleared_at is None
 
 
+def test_faults_of_an_ecu_that_were_read_after_its_clearing_are_read_and_another_ecus_are_not() -> None:
+    jobs = [
+        job(1, "/functions/vehicle-health", {"items": [{"component": "brake", "code": "C0051-00"}]}),
+        job(2, "/components/brake/faults/C0051-00", {"cleared": "C0051-00", "left": []}, method="DELETE"),
+        job(3, "/components/brake/faults", {"items": [{"code": "C0051-00"}]}),
+    ]
+    bench = bench_of(jobs, NAMES)
+    assert (bench.cleared_at, bench.faults_at) == (None, jobs[2].answered_at)
+    other = job(4, "/components/adas/faults", {"cleared": "all", "left": []}, method="DELETE")
+    bench = bench_of([*jobs, other], NAMES)
+    assert (bench.cleared_at, bench.faults_at) == (other.answered_at, jobs[2].answered_at)
+
+
 @pytest.mark.parametrize(
     ("state", "status", "word"),
     [("answered", 200, "answered"), ("answered", 404, "refused"), ("answered", 409, "refused"), ("queued", None, "queued")],

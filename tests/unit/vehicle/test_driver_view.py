@@ -222,7 +222,7 @@ SHOWN = {"action_id": "7", "phase": "download", "notes_sha256": digest_notes(NOT
     ("word", "expected"),
     [
         ("yes", ("yes", "download", 72)),
-        ("all", ("yes", "activate", 72)),
+        ("all", ("yes", "install", 72)),  # as its button says: whether it may change is a question of its own
         ("later", ("later", "download", 24)),
         ("no", ("no", "download", 72)),
     ],
@@ -232,6 +232,13 @@ def test_a_word_is_written_down_for_what_it_was_said_to(word: str, expected: tup
     assert isinstance(said, Said)
     assert (said.word, said.through, said.hours) == expected
     assert (said.action_id, said.notes_sha256) == (7, digest_notes(NOTES))
+
+
+def test_the_button_to_install_and_change_at_once_agrees_to_both() -> None:
+    view = view_of(asked("install", BOTH | {"activate"}))
+    said = take_word(view, word="all", **(SHOWN | {"phase": "install"}))
+    assert isinstance(said, Said)
+    assert said.through == "activate"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.vehicle.agents.base import FlashStep
+from ringroad.vehicle.ecu_tries import EcuTry
 from ringroad.vehicle.progress import ProgressReports
-from ringroad.vehicle.states import CampaignState
+from ringroad.vehicle.states import CampaignState, EcuState
 
 
 def reports() -> ProgressReports:
@@ -45,3 +46,27 @@ def test_a_transfer_that_is_taken_up_where_it_broke_wears_nothing_and_one_from_t
     again = tries.of("S1")
     again(10, 100)
     assert again.began
+
+
+@pytest.mark.parametrize("at", [EcuState.INSTALLING, EcuState.ROLLING_BACK])
+def test_an_ecu_that_is_back_and_at_work_is_seen_at_work_until_its_next_try_fails(at: EcuState) -> None:
+    def failed(count: int) -> CampaignState:
+        one = EcuTry(code="unreachable", detail="no answer", count=count, count_max=8)
+        gone = frozenset({"S1", "S2"})
+        return CampaignState(
+            state="INSTALLING", ecus={"S1": at, "S2": at}, unreachable=gone, failing={"S1": one, "S2": one}
+        )
+
+    memory: Any = SimpleNamespace(state=failed(3))
+    tries = ProgressReports(memory=memory, clock=SystemClock())
+    again = tries.of("S1")
+    again.at("session")  # asked, not answered yet
+    assert tries.seen().told("S1") is EcuState.UNREACHABLE
+    again.at("transfer")
+    again(23, 100)
+    seen = tries.seen()
+    assert seen.told("S1") is at
+    assert seen.told("S2") is EcuState.UNREACHABLE
+    assert set(seen.failing) == {"S2"}
+    memory.state = failed(4)
+    assert tries.seen().told("S1") is EcuState.UNREACHABLE

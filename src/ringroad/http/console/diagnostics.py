@@ -18,7 +18,7 @@ from litestar.params import FromPath
 from ringroad.http import reading
 from ringroad.http.around import around_of
 from ringroad.http.console.diagnostics_modes import mode_of, modes_told
-from ringroad.http.console.diagnostics_updates import items_of, updates_of, updates_read_at
+from ringroad.http.console.diagnostics_updates import items_of, read_at, updates_of, updates_read_at
 from ringroad.http.console.render import page, short
 from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
@@ -45,6 +45,7 @@ PART_LOTS_SHOWN: Final = 30  # lots with the largest share
 _DATA_ID: Final = re.compile(DATA_ID)
 _CODE: Final = re.compile(r"[PCBU][0-3][0-9A-F]{3}-[0-9A-F]{2}")
 SERIAL_MISMATCH: Final = "serial_mismatch"
+_HEALTH: Final = "functions/vehicle-health"
 _ANSWERS: Final = re.compile(r"'([^']{1,64})' answers instead of")
 DID_CHARS: Final = 4  # of a data identifier in hex
 
@@ -269,7 +270,7 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None, *, now: datetim
         for name, entry in zip(names, listed, strict=True)
         if name
     ]
-    health = newest.get("functions/vehicle-health")
+    health = newest.get(_HEALTH)
     strangers = _strangers(names, jobs)
     faults = _faults(names, newest, health, names_of or {})
     lines = [
@@ -283,8 +284,8 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None, *, now: datetim
         faults=faults,
         updates=updates_of(newest),
         updates_at=updates_read_at(newest),
-        faults_at=health.answered_at if health is not None else None,
-        cleared_at=_cleared(newest, health),
+        faults_at=read_at(newest, _HEALTH, *(path for path in newest if path.endswith("/faults"))),
+        cleared_at=_cleared(newest),
         silent=[each for each in silent if isinstance(each, dict)] if isinstance(silent, list) else [],
     )
 
@@ -295,7 +296,7 @@ def _strangers(names: Iterable[str], jobs: Iterable[Job]) -> dict[str, str]:
     found: dict[str, str] = {}
     for job in sorted(jobs, key=lambda each: each.answered_at or each.made_at):
         said, path = job.answer or {}, job.path.strip("/")
-        if path == "functions/vehicle-health" and job.status == 200:
+        if path == _HEALTH and job.status == 200:
             silent = {str(each.get("component")): each for each in items_of(job, "silent")}
             for name in known.values():
                 found[name] = _stranger(silent.get(name, {}).get("code"), silent.get(name, {}).get("message"))
@@ -454,18 +455,14 @@ def _told_of_faults(path: str, newest: Mapping[str, Job]) -> Job | None:
     return max(told, key=lambda job: job.answered_at or job.made_at, default=None)
 
 
-def _cleared(newest: Mapping[str, Job], health: Job | None) -> datetime | None:
-    """Return when faults were last cleared behind the newest reading of the whole vehicle."""
-    at = max(
-        (
-            job.answered_at
-            for path, job in newest.items()
-            if job.method == "DELETE" and "/faults" in path and job.answered_at is not None
-        ),
-        default=None,
-    )
-    read_at = health.answered_at if health is not None else None
-    return at if at is not None and (read_at is None or read_at < at) else None
+def _cleared(newest: Mapping[str, Job]) -> datetime | None:
+    """Return when faults were last cleared of an ECU whose faults nobody read since, nor those of the whole vehicle."""
+    found = []
+    for path, job in newest.items():
+        if job.method == "DELETE" and "/faults" in path and job.answered_at is not None:
+            read = read_at(newest, _HEALTH, "/".join(path.split("/")[:3]))
+            found += [job.answered_at] if read is None or read < job.answered_at else []
+    return max(found, default=None)
 
 
 def _fault(

@@ -66,3 +66,9 @@ _READ: Final[Mapping[str, Callable[[object], Any]]] = {
     "ended_at": _time,
     "components": _dicts,
 }
+
+
+def read_at(newest: Mapping[str, Job], *paths: str) -> datetime | None:
+    """Return when one of these paths was last read. `newest`: the newest answers by path."""
+    told = (newest[path] for path in paths if path in newest and newest[path].method == "GET")
+    return max((one.answered_at for one in told if one.answered_at), default=None)

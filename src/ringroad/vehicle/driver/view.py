@@ -198,6 +198,8 @@ def take_word(view: DriverView, *, action_id: str, phase: str, word: str, notes_
     if known not in {choice.word for choice in view.choices} or (action_id, phase, notes_sha256) != shown:
         raise Conflict("the update has moved on since this was shown", hint="look at the page again")
     through: Phase = "activate" if known == "all" or view.phase is None else view.phase
+    if known == "all" and view.phase == "download":
+        through = "install"  # as the button says: whether it may change is a question of its own
     return Said(
         action_id=view.action_id,
         word="yes" if known == "all" else known,
