@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ringroad.kernel.errors import Conflict, Forbidden
+from ringroad.kernel.errors import Forbidden
 from ringroad.kernel.facts import FactKind
 from ringroad.ship import store
 from ringroad.ship.gate import Advance, GatePolicy, Grow, Pause
@@ -101,8 +101,9 @@ def test_a_budget_does_not_grow_by_windows_of_which_nothing_is_known(story: Stor
     reads_nothing(story)
     assert [decision for _, decision in story.tick().decisions] == [Pause("not_known_for_good: fault")]
     assert newest(story) == ("pause", "not_known_for_good: fault")
-    with pytest.raises(Conflict, match="would pause again: not known"):
-        go_on(story, "ben", without_reports=False)
+    go_on(story, "eve", without_reports=False)  # whoever may resume: the gate looks again
+    story.tick()
+    assert newest(story) == ("pause", "not_known_for_good: fault")
     with pytest.raises(Forbidden, match="maker"):
         go_on(story, "ann")
     assert story.campaign().state is CampaignState.PAUSED
@@ -171,6 +172,25 @@ def test_a_budget_does_not_grow_by_windows_after_telemetry_broke(story: Story) -
     (decision,) = [decision for _, decision in story.tick().decisions]
     assert isinstance(decision, Grow)
     assert newest(story) == ("grow", "unknown_accepted")
+
+
+def test_telemetry_that_is_back_lets_a_campaign_go_on_without_an_approver(story: Story) -> None:
+    add_vehicles(story.conn, range(60))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
+        ramp=HarmBudget(harmed_first=2, harmed_last=5, reaction_s=10),
+    )  # fmt: skip
+    assert succeed(story) == 2
+    story.later(75)
+    reads_nothing(story)
+    story.tick()
+    assert newest(story) == ("pause", "not_known_for_good: fault")
+    story.later(10)
+    sees(story, tick=tick_of(story))
+    go_on(story, "eve", without_reports=False)
+    (decision,) = [decision for _, decision in story.tick().decisions]
+    assert isinstance(decision, Grow)
+    assert newest(story) == ("grow", "evidence_good")
 
 
 def test_a_budget_grows_by_windows_of_which_something_was_seen_to_the_end(story: Story) -> None:

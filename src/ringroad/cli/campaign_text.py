@@ -86,7 +86,7 @@ def next_text(row: Row, recovery: Row | None) -> str:
         )
     if row["state"] == "paused" and is_for_good(row["state_reason"]):
         shows = (
-            f"evidence {short} shows what is compared"
+            f"evidence {short} shows what is compared; ringroad campaign resume {short} once that is known again"
             if row["state_reason"].startswith(UNKNOWN_FOR_GOOD)
             else f"vehicles {short} --state expired shows who is silent"
         )

@@ -163,9 +163,13 @@ def refuse_withdrawn(conn: Connection, campaign: Campaign) -> None:
 
 
 def _refuse_unaccepted(conn: Connection, campaign: Campaign, *, accepted: bool) -> None:
-    """Raise where the gate paused for good and that is not accepted, or is and it did not."""
+    """Raise where the gate paused for want of reports and that is not accepted, or is and the gate did not pause for good.
+
+    A metric may be known again by now: the gate looks, and pauses again where it is not.
+    """
     for_good = campaign.state is CampaignState.PAUSED and is_for_good(campaign.state_reason)
-    if for_good and not accepted and not _is_accepted(conn, campaign, _accepts(campaign)):
+    missing = for_good and _accepts(campaign) == _REPORTS
+    if missing and not accepted and not _is_accepted(conn, campaign, _REPORTS):
         raise Conflict(
             f"the gate would pause again: {reason_words(campaign.state_reason)}",
             code="reports_missing",
