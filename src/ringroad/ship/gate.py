@@ -87,8 +87,7 @@ class Evidence:
         refused: the metric by which any reading so far refused the update; empty while none did.
         past: how installations of earlier campaigns ended, by metric.
         control_short: why too few of the control group are controls still; empty while enough are.
-        exposed: exposure of each metric, treated and control, by the reading that released the wave; empty for the
-            first, and in decisions of before.
+        exposed: exposure of each metric, treated and control, by the reading that released the wave; else empty.
     """
 
     id: int = 0
@@ -110,8 +109,7 @@ class Ramp:
         used: id of the reading that released vehicles last; each does so once.
         harm_holds: whether harm that was seen holds it, as of every decision now; those recorded without it are
             replayed as they were made.
-        unseen: a metric that sets the pace and of which the newest ticks saw nothing; empty while they did, and in
-            decisions of before.
+        unseen: a metric that sets the pace and of which the newest ticks saw nothing; empty while they did.
         unseen_milli: thousandths of vehicles in flight if time without a sight of it frees none; from `unseen` on.
     """
 
@@ -219,7 +217,7 @@ def decide_gate(
     if wrong := "reports_waiting" if reports_waiting else _contradiction(wave, released, now=now):  # 2
         return Hold(wrong)
     known = None if unknown_accepted else unknown_holds
-    evidence = _owed(evidence, wave)
+    evidence = replace(evidence, exposed={}) if evidence and not wave.vehicles_installed else evidence
     if ramp is not None and ramp.state.left:  # 4
         return _grow(policy, ramp, released, evidence, named=harm_named, known=known, now=now)
     seen = harm_of(policy, wave, released, evidence=evidence, budget=ramp.budget if ramp else None)
@@ -378,11 +376,6 @@ def _compared(
     return Advance("unknown_accepted") if unread and good == Advance() else good
 
 
-def _owed(evidence: Evidence | None, wave: WaveFacts) -> Evidence | None:
-    """Return the evidence; of a wave in which nobody runs the update, nothing more is owed than was known before it."""
-    return evidence if evidence is None or wave.vehicles_installed else replace(evidence, exposed={})
-
-
 def _unknown(
     metric: str,
     policy: GatePolicy,
@@ -442,10 +435,9 @@ def _grow(
         for state in (ramp.state, seen_state)
     )
     if more := by_sight if known else by_time:
-        accepted = known is None and (unread or by_sight < more)
-        return (
-            Grow(more, "unknown_accepted") if accepted else Grow(more, "few_began") if unread else Grow(more)
-        )
+        if known is None and (unread or by_sight < more):
+            return Grow(more, "unknown_accepted")
+        return Grow(more, "few_began") if unread else Grow(more)
     if harmed >= ramp.budget.harmed_first:
         return Hold(f"{HARM_SEEN}: {BUDGET_SPENT}" if named else HARM_SEEN)
     if known and (unread or by_time):
