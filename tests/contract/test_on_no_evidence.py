@@ -44,6 +44,16 @@ def succeed(story: Story) -> int:
     return len(offered)
 
 
+def begin_a_ramp(story: Story) -> None:
+    """Two vehicles of forty run the update, as many as may be harmed at first; twenty are the control group."""
+    add_vehicles(story.conn, range(60))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
+        ramp=HarmBudget(harmed_first=2, harmed_last=5, reaction_s=10),
+    )  # fmt: skip
+    assert succeed(story) == 2
+
+
 def reads_nothing(story: Story) -> None:
     with transaction(story.conn):
         record_reading(
@@ -87,12 +97,7 @@ def test_a_first_wave_that_was_let_go_pauses_and_an_approver_goes_on(story: Stor
 
 
 def test_a_budget_does_not_grow_by_windows_of_which_nothing_is_known(story: Story) -> None:
-    add_vehicles(story.conn, range(60))
-    story.start(
-        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
-        ramp=HarmBudget(harmed_first=2, harmed_last=5, reaction_s=10),
-    )  # fmt: skip
-    assert succeed(story) == 2
+    begin_a_ramp(story)
     story.later(6)
     reads_nothing(story)
     story.tick()
@@ -153,12 +158,7 @@ def tick_of(story: Story) -> int:
 
 
 def test_a_budget_does_not_grow_by_windows_after_telemetry_broke(story: Story) -> None:
-    add_vehicles(story.conn, range(60))
-    story.start(
-        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
-        ramp=HarmBudget(harmed_first=2, harmed_last=5, reaction_s=10),
-    )  # fmt: skip
-    assert succeed(story) == 2
+    begin_a_ramp(story)
     story.later(20)
     sees(story, tick=tick_of(story))
     story.tick()
@@ -175,12 +175,7 @@ def test_a_budget_does_not_grow_by_windows_after_telemetry_broke(story: Story) -
 
 
 def test_telemetry_that_is_back_lets_a_campaign_go_on_without_an_approver(story: Story) -> None:
-    add_vehicles(story.conn, range(60))
-    story.start(
-        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
-        ramp=HarmBudget(harmed_first=2, harmed_last=5, reaction_s=10),
-    )  # fmt: skip
-    assert succeed(story) == 2
+    begin_a_ramp(story)
     story.later(75)
     reads_nothing(story)
     story.tick()
@@ -194,12 +189,7 @@ def test_telemetry_that_is_back_lets_a_campaign_go_on_without_an_approver(story:
 
 
 def test_a_budget_grows_by_windows_of_which_something_was_seen_to_the_end(story: Story) -> None:
-    add_vehicles(story.conn, range(60))
-    story.start(
-        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
-        ramp=HarmBudget(harmed_first=2, harmed_last=5, reaction_s=10),
-    )  # fmt: skip
-    assert succeed(story) == 2
+    begin_a_ramp(story)
     story.later(75)
     sees(story, tick=tick_of(story))
     (decision,) = [decision for _, decision in story.tick().decisions]

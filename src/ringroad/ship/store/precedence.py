@@ -38,8 +38,8 @@ def preempt(
     """Take back what other campaigns offered to the vehicles of a recall, unless it was begun; return how many.
 
     To vehicles of its later waves, too. They wait again, and are offered after the recall; one that may have begun is told
-        to cancel, and waits again by its answer. With `vins`: of these only. What is offered by a campaign that somebody moves
-        right now, or reported on, is taken back at a later look.
+    to cancel, and waits again by its answer. With `vins`: of these only. What is offered by a campaign that somebody moves
+    right now, or reported on, is taken back at a later look.
     """
     lower = sorted(keep_running(conn, lower_than(read_levels(conn), recall.id)))
     taken: dict[str, list[int]] = defaultdict(list)
