@@ -174,6 +174,42 @@ def test_a_budget_does_not_grow_by_windows_after_telemetry_broke(story: Story) -
     assert newest(story) == ("grow", "unknown_accepted")
 
 
+def test_who_goes_on_without_telemetry_releases_one_step_and_is_asked_again(story: Story) -> None:
+    begin_a_ramp(story)
+    story.later(20)
+    sees(story, tick=tick_of(story))
+    story.tick()
+    for step in (1, 2):
+        story.later(75)
+        reads_nothing(story)
+        story.tick()
+        assert newest(story) == ("pause", "not_known_for_good: fault")
+        assert len(story.vehicles("installed")) == 2 * step
+        go_on(story, "ben")
+        assert [decision for _, decision in story.tick().decisions] == [Grow(2, "unknown_accepted")]
+        assert newest(story) == ("grow", "unknown_accepted")
+        assert succeed(story) == 2
+
+
+def test_who_went_on_is_asked_again_once_telemetry_was_back(story: Story) -> None:
+    begin_a_ramp(story)
+    story.later(75)
+    reads_nothing(story)
+    story.tick()
+    go_on(story, "ben")
+
+    def accepted() -> bool:
+        plan = store.read_plan(story.conn, story.campaign().plan_id or "")
+        return store.is_unknown_accepted(story.conn, story.campaign(), plan)
+
+    story.later(20)
+    reads_nothing(story)
+    assert accepted()
+    story.later(1)
+    sees(story, tick=tick_of(story))
+    assert not accepted()
+
+
 def test_telemetry_that_is_back_lets_a_campaign_go_on_without_an_approver(story: Story) -> None:
     begin_a_ramp(story)
     story.later(75)

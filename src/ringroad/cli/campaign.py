@@ -245,7 +245,9 @@ def pause(shell: Shell, client: Client, *, campaign: str, reason: str) -> None:
 )
 @click.argument("campaign")
 @click.option(
-    "--without-reports", is_flag=True, help="An approver accepts that the gate misses reports for good."
+    "--without-reports",
+    is_flag=True,
+    help="An approver accepts that the gate misses reports for good, or that a metric is not known.",
 )
 @with_client
 def resume(shell: Shell, client: Client, *, campaign: str, without_reports: bool) -> None:

@@ -192,7 +192,7 @@ def evaluate(
         "silence_accepted": store.is_silence_accepted(conn, campaign),
         "pauses_last": True,
         "unknown_holds": True,
-        "unknown_accepted": store.is_unknown_accepted(conn, campaign),
+        "unknown_accepted": store.is_unknown_accepted(conn, campaign, plan),
     }
     decision = decide_gate(policy, wave, released, now=now, evidence=evidence, ramp=ramp, **rest)
     if campaign.state is CampaignState.PAUSED and not isinstance(decision, Halt):

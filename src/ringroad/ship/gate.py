@@ -22,13 +22,11 @@ from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.guard import Past, Reading, SequentialPolicy, read_installations
 from ringroad.ship.known import harm_seen, no_pace, not_known
 from ringroad.ship.ramp import HarmBudget, RampState, decide_growth, harm_unbounded
-from ringroad.ship.wave_facts import WaveFacts
+from ringroad.ship.wave_facts import PLAIN_HARM_PERMILLE, WaveFacts
 
 CLOCK_SKEW_S_MAX = 300  # seconds; evidence newer than this from now is contradictory
 DURATION_S_MAX = 10 * 365 * 86_400  # seconds; no campaign outlives its vehicles' first decade
 VEHICLES_MAX = 1_000_000_000  # vehicles; ten times the largest fleet
-PLAIN_HARM_MIN = 3  # vehicles; of fewer a good update may be unlucky
-PLAIN_HARM_PERMILLE = 250  # of outcomes; no campaign goes on with a quarter harmed, whatever is compared
 HARM_SEEN = "harm_seen"  # a hold for harm: the word, and behind a colon what shows it
 BUDGET_SPENT = "budget_spent"  # by vehicles that were harmed while nothing bounds how many will be
 NOT_KNOWN = "not_known"  # a hold for a metric that was never observed: the word, and behind a colon which
@@ -111,6 +109,8 @@ class Ramp:
             replayed as they were made.
         unseen: a metric that sets the pace and of which the newest ticks saw nothing; empty while they did.
         unseen_milli: thousandths of vehicles in flight if time without a sight of it frees none; from `unseen` on.
+        steps: whether who goes on without what is not known releases at most the first budget by that, as of every
+            decision now; in those of before it was as much as time frees.
     """
 
     budget: HarmBudget
@@ -119,6 +119,7 @@ class Ramp:
     harm_holds: bool = False
     unseen: str = ""
     unseen_milli: int = 0
+    steps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,7 @@ def decide_gate(
         withdrawn: whether the release may not go out any more.
         reports_waiting: whether acknowledged reports are not in the facts yet.
         silence_accepted: an approver lets the campaign go on without what vehicles of this wave never reported.
-        unknown_accepted: likewise, without metrics of which nothing was ever known.
+        unknown_accepted: likewise, without metrics of which nothing is known; a ramp by one step.
         harm_named: harm holds waves too, in one stratum as in all, and is named; not so in decisions of before.
         harm_ends: harm holds a campaign that has nothing more to release, too; likewise.
         silence_pauses: a wait that nothing can end pauses; likewise.
@@ -302,7 +303,7 @@ def _harm(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Ev
     ]
     if refused:
         return f"worse_than_before: {refused[0]}"
-    return "too_many_failures" if _plain_harm(wave) or _plain_harm(released) else ""
+    return "too_many_failures" if wave.plain_harm or released.plain_harm else ""
 
 
 def _contradiction(wave: WaveFacts, released: WaveFacts, *, now: datetime) -> str:
@@ -436,7 +437,8 @@ def _grow(
     )
     if more := by_sight if known else by_time:
         if known is None and (unread or by_sight < more):
-            return Grow(more, "unknown_accepted")
+            step = max(by_sight, ramp.budget.harmed_first) if ramp.steps else more
+            return Grow(min(more, step), "unknown_accepted")
         return Grow(more, "few_began") if unread else Grow(more)
     if harmed >= ramp.budget.harmed_first:
         return Hold(f"{HARM_SEEN}: {BUDGET_SPENT}" if named else HARM_SEEN)
@@ -480,15 +482,6 @@ def _too_much_harm(policy: GatePolicy, facts: WaveFacts) -> bool:
     enough = policy.reports_min <= facts.reported
     base = facts.reported if enough else max(facts.vehicles_targeted, facts.reported)
     return policy.failed_permille_max * base < facts.harmed * 1000
-
-
-def _plain_harm(facts: WaveFacts) -> bool:
-    """Say whether so much went wrong that no comparison is waited for: with few vehicles it would take waves to tell."""
-    return (
-        facts.harmed >= PLAIN_HARM_MIN
-        and not facts.contradictory
-        and PLAIN_HARM_PERMILLE * facts.reported <= facts.harmed * 1000
-    )
 
 
 def _is_future(at: datetime | None, now: datetime) -> bool:

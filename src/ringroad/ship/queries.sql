@@ -695,6 +695,11 @@ VALUES (:campaign_id, :wave, :decision, :reason, :facts, :policy, :now);
 SELECT EXISTS (SELECT 1 FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed'
                   AND body ->> :what = :wave::text);
 
+-- name: newest_go_on^
+SELECT body, event_at FROM fact
+ WHERE subject = :campaign_id AND kind = 'campaign.resumed' AND body ->> :what = :wave::text
+ ORDER BY seq DESC LIMIT 1;
+
 -- name: last_gate_decision^
 SELECT decision, reason FROM gate_decision
  WHERE campaign_id = :campaign_id AND wave = :wave ORDER BY id DESC LIMIT 1;

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from datetime import datetime
 
+PLAIN_HARM_MIN = 3  # vehicles; of fewer a good update may be unlucky
+PLAIN_HARM_PERMILLE = 250  # of outcomes; no campaign goes on with a quarter harmed, whatever is compared
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaveFacts:
@@ -63,3 +66,12 @@ class WaveFacts:
         """Whether the counts cannot all be true."""
         counts = [getattr(self, item.name) for item in fields(self) if item.name.startswith("vehicles_")]
         return min(counts) < 0 or self.open < 0
+
+    @property
+    def plain_harm(self) -> bool:
+        """Whether so much went wrong that no comparison is waited for: with few vehicles it would take waves to tell."""
+        return (
+            self.harmed >= PLAIN_HARM_MIN
+            and not self.contradictory
+            and PLAIN_HARM_PERMILLE * self.reported <= self.harmed * 1000
+        )

@@ -41,8 +41,9 @@ def plan(document: dict[str, Any] = DOCUMENT) -> PlanView:
     )  # fmt: skip
 
 
-def offered(state: str, given: PlanView | None) -> dict[str, str]:
-    return {each["verb"]: each["ask"] for each in campaign_controls(campaign(state), ADMIN, plan=given)}
+def offered(state: str, given: PlanView | None, reason: str = "") -> dict[str, str]:
+    controls = campaign_controls(campaign(state, reason), ADMIN, plan=given)
+    return {each["verb"]: each["ask"] for each in controls}
 
 
 def test_an_approval_asks_with_the_generation_the_query_the_vehicles_the_waves_and_the_control_group() -> (
@@ -99,6 +100,20 @@ def test_an_approver_alone_resumes_a_campaign_whose_reports_will_never_come(
     account = Account(name="ann", role=role, via="session")
     made = campaign_controls(campaign("paused", reason), account, plan=plan())
     assert {each["verb"] for each in made} == expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "ramp", "asked"),
+    [
+        ("not_known_for_good: fault", True, "Go on with at most 2 more vehicles, and be asked again after them?"),
+        ("not_known_for_good: fault", False, "Go on with the next wave?"),
+        ("too_few_reports_for_good", True, "Go on with the next wave?"),
+    ],
+)  # fmt: skip
+def test_who_goes_on_without_a_metric_is_told_how_far(reason: str, asked: str, *, ramp: bool) -> None:
+    budget = {"ramp": {"harmed_first": 2, "harmed_last": 5}} if ramp else {}
+    given = plan({**DOCUMENT, "request": {"query": "all", **budget}})
+    assert offered("paused", given, reason)["resume-without-reports"].startswith(f"{asked} Of wave 0, ")
 
 
 def test_the_approval_of_a_recall_asks_with_the_plan_too() -> None:

@@ -335,6 +335,8 @@ def blind(
     return decided
 
 
+BLIND_NOW = replace(BLIND, steps=True)  # as decisions are made now
+MANY = replace(BLIND, unseen_milli=10_000_000)  # more than the bound that is known of them lets be in flight
 WIDE = replace(FAULT, treated=0, control=0, high_milli=None)  # seen, and bounded by nothing yet
 
 
@@ -345,6 +347,7 @@ WIDE = replace(FAULT, treated=0, control=0, high_milli=None)  # seen, and bounde
         (BLIND, replace(RAMPING, vehicles_targeted=111), False, Hold("not_known: fault")),  # one is open
         (BLIND, replace(RAMPING, newest_outcome_at=NOW), False, Hold("not_known: fault")),  # one is watched
         (BLIND, RAMPING, True, Grow(2, "unknown_accepted")),
+        (BLIND_NOW, RAMPING, True, Grow(2, "unknown_accepted")),
         (replace(BLIND, unseen_milli=500), RAMPING, False, Grow(1)),  # most were seen to the end
         (replace(BLIND, unseen_milli=0), RAMPING, True, Grow(2)),  # all were
         (replace(BLIND, state=replace(BLIND.state, in_flight_milli=5_000)), RAMPING, False, Hold("budget_in_flight")),
@@ -354,6 +357,25 @@ def test_time_without_a_sight_of_what_sets_its_pace_frees_nothing_of_a_ramp(
     ramp: Ramp, wave: WaveFacts, decided: GateDecision, *, accepted: bool
 ) -> None:
     assert blind(WIDE, SILENCE, ramp=ramp, wave=wave, accepted=accepted) == decided
+
+
+@pytest.mark.parametrize(
+    ("ramp", "accepted", "decided"),
+    [
+        (MANY, True, Grow(10, "unknown_accepted")),  # as decisions of before were made
+        (
+            replace(MANY, steps=True),
+            True,
+            Grow(2, "unknown_accepted"),
+        ),  # no more, though the bound of before lets it
+        (replace(MANY, steps=True, unseen_milli=1_000), True, Grow(10)),  # most were seen to the end
+        (replace(MANY, steps=True), False, Pause("not_known_for_good: fault")),
+    ],
+)
+def test_who_goes_on_past_what_is_not_seen_any_more_releases_the_first_budget(
+    ramp: Ramp, decided: GateDecision, *, accepted: bool
+) -> None:
+    assert blind(FAULT, SILENCE, ramp=ramp, accepted=accepted) == decided
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,7 @@ def campaign_controls(c: CampaignView, account: Account, *, plan: PlanView | Non
             {"verb": "approve", "text": "Approve plan", "tone": "primary", "ask": approval_asked(plan)}
         )
     if c.state == "paused" and is_for_good(c.state_reason) and account.may(Role.APPROVER):
-        ask = f"Go on with the next wave? Of wave {c.wave}, {reason_words(c.state_reason)}."
+        ask = f"{_goes_on(c, plan)} Of wave {c.wave}, {reason_words(c.state_reason)}."
         offers.append(
             {
                 "verb": "resume-without-reports",
@@ -336,6 +336,14 @@ def campaign_controls(c: CampaignView, account: Account, *, plan: PlanView | Non
             ask = "Abort this campaign? It cannot be resumed; vehicles that have not begun are withdrawn."
             offers.append({"verb": "abort", "text": "Abort", "tone": "danger", "ask": ask})
     return offers
+
+
+def _goes_on(c: CampaignView, plan: PlanView | None) -> str:
+    """Return what an approver is asked who goes on without what the gate misses."""
+    if plan and _asks(plan, "ramp") and c.state_reason.startswith(UNKNOWN_FOR_GOOD):
+        harmed_first = plan.document["request"]["ramp"]["harmed_first"]
+        return f"Go on with at most {harmed_first} more vehicles, and be asked again after them?"
+    return "Go on with the next wave?"
 
 
 def approval_asked(plan: PlanView) -> str:

@@ -226,7 +226,13 @@ def read_ramp(
         harm_holds=True,
         unseen=unseen if blind else "",
         unseen_milli=state(from_us(seen_us)).in_flight_milli if blind else 0,
+        steps=True,
     )
+
+
+def seen_since(conn: Connection, campaign: Campaign, policy: SequentialPolicy, moment: datetime) -> bool:
+    """Tell whether both arms were seen in every metric that sets the pace of a ramp, in ticks that ended after a moment."""
+    return to_us(moment) < _last_seen(conn, campaign, policy)[1]
 
 
 def _last_seen(conn: Connection, campaign: Campaign, policy: SequentialPolicy) -> tuple[str, int]:

@@ -11,9 +11,10 @@ from ringroad.kernel.facts import FactKind
 from ringroad.ship.model import Campaign, CampaignState
 from ringroad.ship.reason_words import UNKNOWN_FOR_GOOD, is_for_good, reason_words
 from ringroad.ship.store.batches import RECONCILER, withhold
+from ringroad.ship.store.evidence import seen_since
 from ringroad.ship.store.halts import refuse_halted_since
 from ringroad.ship.store.locks import keep_harm
-from ringroad.ship.store.reading import SQL, read_campaign
+from ringroad.ship.store.reading import SQL, SavedPlan, read_campaign
 from ringroad.ship.store.waves import append_of, current_plan, latest, offer_waiting
 from ringroad.storage.db import Connection, expect_one
 
@@ -22,6 +23,7 @@ ANOTHER = "abort this one, and plan another"
 # What a fact says that an approver goes on without, with the wave.
 _REPORTS = "without_reports_of_wave"
 _METRICS = "without_metrics_of_wave"
+_GROWTH = "after_growth"  # the reading that released vehicles of a ramp last, before they went on
 
 
 def pause(
@@ -91,11 +93,12 @@ def resume(
     plan = current_plan(conn, campaign) if campaign.plan_id else None
     refuse_halted_since(conn, campaign.release_id, plan, hint=ANOTHER)
     moved = move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,), now=now)
+    accepted = _accepted(conn, campaign) if without_reports else {}
     paused_s = max(0.0, (now - (campaign.state_at or now)).total_seconds())
     SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
     resumed = append_of(
         conn, ids, moved, FactKind.CAMPAIGN_RESUMED, actor=actor, now=now,
-        body={"paused_s": round(paused_s), **({_accepts(campaign): campaign.wave} if without_reports else {})},
+        body={"paused_s": round(paused_s), **accepted},
         causes=latest(conn, campaign_id, FactKind.CAMPAIGN_PAUSED),
     )  # fmt: skip
     offer_waiting(conn, ids, moved, actor=actor, now=now, causes=[resumed.id])
@@ -109,9 +112,18 @@ def is_silence_accepted(conn: Connection, campaign: Campaign) -> bool:
     return _is_accepted(conn, campaign, _REPORTS)
 
 
-def is_unknown_accepted(conn: Connection, campaign: Campaign) -> bool:
-    """Tell whether an approver lets the campaign go on in its wave without a metric that was never observed."""
-    return _is_accepted(conn, campaign, _METRICS)
+def is_unknown_accepted(conn: Connection, campaign: Campaign, plan: SavedPlan) -> bool:
+    """Tell whether an approver lets the campaign go on in its wave without a metric of which nothing is known.
+
+    The only wave of a ramp is the whole campaign: there it holds for the next vehicles that are released, and no longer
+    once the metrics were seen again.
+    """
+    go_on = SQL.newest_go_on(conn, campaign_id=campaign.id, wave=campaign.wave, what=_METRICS)
+    policy = plan.request.gate.sequential
+    if go_on is None or plan.request.ramp is None or policy is None:
+        return go_on is not None
+    released = (SQL.newest_growth(conn, campaign_id=campaign.id) or 0) != go_on["body"].get(_GROWTH, 0)
+    return not released and not seen_since(conn, campaign, policy, go_on["event_at"])
 
 
 def is_withdrawn(conn: Connection, campaign: Campaign) -> bool:
@@ -182,6 +194,13 @@ def _refuse_unaccepted(conn: Connection, campaign: Campaign, *, accepted: bool) 
 def _accepts(campaign: Campaign) -> str:
     """Return what who goes on with a campaign that its gate paused accepts to miss."""
     return _METRICS if campaign.state_reason.startswith(UNKNOWN_FOR_GOOD) else _REPORTS
+
+
+def _accepted(conn: Connection, campaign: Campaign) -> dict[str, int]:
+    """Return what the fact says of what an approver goes on without."""
+    what = _accepts(campaign)
+    grown = SQL.newest_growth(conn, campaign_id=campaign.id) if what == _METRICS else None
+    return {what: campaign.wave, **({} if grown is None else {_GROWTH: grown})}
 
 
 def _is_accepted(conn: Connection, campaign: Campaign, what: str) -> bool:
