@@ -1,113 +1,147 @@
-"""The vehicle's own process, killed after every journal record of an update in turn, over real HTTPS, DoIP and CAN FD.
+"""The vehicle's own process, killed after every journal record of an update in turn, over HTTPS, DoIP, CAN and CAN FD.
 
 What `powercut` does by the thousand in simulation, done with the process itself: `ringroad vehicle run` ends without a
 word after its n-th record, its ECUs lose their power with it, and the next process must end the update: in the new
-release where it is good, in the old one where the brake's new software fails its self-test. A vehicle of two ECUs is
-killed after every record, the example's of 33 after every `KILLS_EVERY`-th (1 for all of them, two hours).
+release where it is good, in the old one where the brake's new software fails its self-test. The vehicle is that of the
+distributed example: all of its 33 ECUs, and two of them alone.
 
-Run: python -m benchmarks kills; two starts of a process per record, a quarter of an hour on a quiet machine
+Run: python -m benchmarks kills; two starts of a process per record, a quarter of an hour in all on two cores. Each
+record's end is kept under `var/kills/` by commit, so that a run that was stopped goes on where it was; a changed tree
+begins anew.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import subprocess
+import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, commit
+from benchmarks.powercut import scratch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from ringroad.sim.vecu.script import Behaviour, Script
+from ringroad.sim.rehearsal import NEW, OLD, Rehearsal
 from ringroad.vehicle.journal import CRASH_EXIT_STATUS
-from simulation.test_vehicle_process import ENDS, Bench, serving
-from support.flashed_vehicle import ecus_of_the_example
-from support.vehicle_world import World, content_of
+from ringroad.vehicle.memory import read_state
+from support.power_cuts import GUILTY, all_ecus, small
+from support.vehicle_process import Powered, built, copied, powered
 
-RECORDS_MAX = 1_000  # of an update; the first life that ends by itself ends the search
-EVERY_DEFAULT = 16  # records
-LIFE_S_MAX = 300.0
-GUILTY = "brake"  # whose new software may fail
-
-Ecus = Sequence[tuple[str, Literal["ab", "inplace"]]]
-TWO: Ecus = (("central", "ab"), (GUILTY, "inplace"))
-
-
-def killed_after(record: int, folder: Path, *, ecus: Ecus, bad: bool) -> tuple[bool, str]:
-    """Kill one update after a record; return whether it came that far, and what is wrong with its end."""
-    world = World(folder / "vehicle", ecus=ecus, now=datetime.now(UTC))
-    world.server.clock = lambda: datetime.now(UTC)
-    with serving(world.server, folder / "vehicle" / "pki") as url:
-        bench = Bench(folder / "vehicle", url, world)
-        try:
-            bench.world.order()
-            if bad:
-                new = hashlib.sha256(content_of(GUILTY, "2.0.0")).hexdigest()
-                for server in bench.servers:
-                    server.port.follow(Script(images={new: Behaviour(self_test="fail")}))
-            process = bench.start(RINGROAD_CRASH_AFTER_RECORD=str(record))
-            if came_far := not ended(bench, process):
-                assert process.returncode == CRASH_EXIT_STATUS, process.communicate()[0]
-                for server in bench.servers:
-                    server.port.power_cycle()
-                process = bench.start()
-                assert ended(bench, process), process.communicate()[0]
-            process.terminate()
-            process.communicate(timeout=LIFE_S_MAX)
-            versions, states = bench.versions(), world.states()
-        finally:
-            bench.close()
-    whole = (states[-1], versions) == (("ROLLED_BACK", {"1.0.0"}) if bad else ("SUCCEEDED", {"2.0.0"}))
-    return came_far, "" if whole else f"after record {record}: {states}, {versions}"
+KEPT = Path("var/kills")  # ends of records, in a folder per commit
+SHOWN_MAX = 10  # torn vehicles told of
+RECORDS_MAX = 1_000  # of an update
+TWO = ("gateway", GUILTY)
+ALL = tuple(all_ecus())
+WHOLE, PAST = "whole", "ended before the kill"
 
 
-def ended(bench: Bench, process: subprocess.Popen[str]) -> bool:
-    """Wait until the server was told of the update's end, or the process is no more; return whether it was the first."""
-    until = time.monotonic() + LIFE_S_MAX
-    while process.poll() is None and not ENDS & set(bench.world.states()):
-        if until < time.monotonic():
-            process.kill()
-        time.sleep(0.05)
-    return process.poll() is None
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A vehicle, and whether its update is good or is undone."""
+
+    ecus: Sequence[str]
+    bad: bool
+
+    def __str__(self) -> str:
+        return f"{len(self.ecus)}-{'undone' if self.bad else 'good'}"
+
+    def file(self, kept: Path, record: int) -> Path:
+        """Where the end of the vehicle that was killed after a record is kept."""
+        return kept / f"{self}-{record:03}.txt"
+
+
+KINDS = [Kind(ecus=ecus, bad=bad) for ecus in (TWO, ALL) for bad in (False, True)]
+
+
+def killed_after(record: int, vehicle: Rehearsal, folder: Path, *, bad: bool) -> str:
+    """Kill the update of a copy of a vehicle after a record, and let the next process end it.
+
+    Returns:
+        `WHOLE`; `PAST` where the update had fewer records; or what is wrong with its end.
+    """
+    with powered(copied(vehicle, folder, failing=GUILTY if bad else "")) as bench:
+        bench.rehearsal.order()
+        status = bench.live(RINGROAD_CRASH_AFTER_RECORD=str(record))
+        if status not in {0, CRASH_EXIT_STATUS}:
+            return f"the first process ended with {status}: {bench.said()}"
+        bench.power_cycle()
+        if status and (status_again := bench.live()):
+            return f"the next process ended with {status_again}: {bench.said()}"
+        return torn(bench, bad=bad) or (WHOLE if status else PAST)
+
+
+def torn(bench: Powered, *, bad: bool) -> str:
+    """Say what is wrong with a vehicle at rest; empty if it is all old or all new, for good, and the server knows."""
+    end, whole = ("ROLLED_BACK", (OLD, False, 1)) if bad else ("SUCCEEDED", (NEW, False, 2))
+    if bench.told() != {end}:
+        return f"the server was told of {', '.join(sorted(bench.told())) or 'no end'}"
+    if (state := read_state(bench.rehearsal.folder).state) != end:
+        return f"{end}, but the journal says {state}"
+    for when in ("at rest", "after one more power cycle"):
+        wrong = [f"{name} {one}" for name, one in bench.running().items() if one != whole]
+        if wrong:
+            return f"{end}, {when}: {', '.join(wrong)}"
+        bench.power_cycle()
+    listed = {one.installed_image.filename for one in bench.server.manifests[-1].reports.values()}
+    wrong = sorted(name for name in listed if f"-{whole[0]}." not in name)
+    return f"{end}, but the server knows of {', '.join(wrong)}" if wrong else ""
+
+
+def share(kind: Kind, kept: Path, number: int, shares: int) -> None:
+    """Kill after every `shares`-th record of one kind, except those whose ends are kept already; keep each end."""
+    with scratch() as name:
+        vehicle = built(Path(name) / "built", small(kind.ecus))
+        for record in range(1 + number, RECORDS_MAX, shares):
+            started_s, file, own = time.perf_counter(), kind.file(kept, record), Path(name) / str(record)
+            if not file.exists():
+                end = killed_after(record, vehicle, own, bad=kind.bad)
+                shutil.rmtree(own)
+                file.with_suffix(".new").write_text(end, encoding="utf-8")
+                file.with_suffix(".new").replace(file)
+                took_s = time.perf_counter() - started_s
+                print(f"{kind}, record {record}: {end}, {took_s:.1f} s", file=sys.stderr, flush=True)
+            if file.read_text("utf-8") == PAST:
+                return
+        raise AssertionError(f"{kind}: more than {RECORDS_MAX} records")
 
 
 def run() -> list[Figure]:
-    two = killed(TWO, every=1)
-    many = killed(ecus_of_the_example(), every=int(os.environ.get("KILLS_EVERY", EVERY_DEFAULT)))
-    return [figure_of("powercut.process_kills", *two), figure_of("powercut.process_kills_33_ecus", *many)]
+    started_s, tree, cores = time.perf_counter(), commit(), len(os.sched_getaffinity(0))
+    with scratch() as name:
+        kept = Path(name) if tree.endswith("+") else KEPT / tree
+        kept.mkdir(parents=True, exist_ok=True)
+        before = len(list(kept.glob("*.txt")))
+        with ProcessPoolExecutor(cores) as pool:
+            work = [
+                pool.submit(share, kind, kept, number, cores) for kind in KINDS for number in range(cores)
+            ]
+            for one in work:
+                one.result()
+        took = f"{time.perf_counter() - started_s:.0f} s on {cores} core{'s' * (cores > 1)}"
+        took += f", {before} of them before that" * bool(before)
+        return [
+            figure_of(name, ecus, kept, took)
+            for name, ecus in (("powercut.process_kills", TWO), ("powercut.process_kills_33_ecus", ALL))
+        ]
 
 
-def killed(ecus: Ecus, *, every: int) -> tuple[list[int], list[str], str]:
-    """Kill updates of a vehicle after every `every`-th record; return how many, good and bad, what was torn, and how."""
-    started_s = time.perf_counter()
-    torn: list[str] = []
-    kills = []
-    for bad in (False, True):
-        records = range(1, RECORDS_MAX + 1, every)
-        for count, record in enumerate(records):
-            with tempfile.TemporaryDirectory(prefix="ringroad-kills-") as name:
-                was_killed, problem = killed_after(record, Path(name), ecus=ecus, bad=bad)
-            torn += [problem] if problem else []
-            if not was_killed:
-                kills.append(count)
-                break
-            print(f"{len(ecus)} ECUs, record {record}: {problem or 'whole'}", file=sys.stderr, flush=True)
-    for problem in torn:
+def figure_of(name: str, ecus: Sequence[str], kept: Path, took: str) -> Figure:
+    """What came of the kills of one vehicle's process."""
+    ends = {
+        kind: [path.read_text("utf-8") for path in sorted(kept.glob(f"{kind}-*.txt"))]
+        for kind in KINDS if kind.ecus == ecus
+    }  # fmt: skip
+    good, undone = ([one for one in ends[kind] if one != PAST] for kind in ends)
+    problems = [one for one in (*good, *undone) if one != WHOLE]
+    for problem in problems[:SHOWN_MAX]:
         print(f"torn: {problem}")
-    how = "each record in turn" if every == 1 else f"record 1 and each {every}th behind it"
-    return kills, torn, f"{how}; {time.perf_counter() - started_s:.0f} s"
-
-
-def figure_of(name: str, kills: list[int], torn: list[str], how: str) -> Figure:
     return Figure(
-        name=name, value=sum(kills), unit="records", target=None, better="higher",
-        note=f"the vehicle's process killed after {kills[0]} records of an update and {kills[1]} of one that is undone, "
-        f"{how}; {len(torn)} torn",
+        name=name, value=len(good) + len(undone), unit="records", target=None, better="higher",
+        note=f"{len(ecus)} ECUs; the vehicle's process killed after each of {len(good)} records of an update and "
+        f"{len(undone)} of one that is undone; {len(problems)} torn; all kills {took}",
     )  # fmt: skip

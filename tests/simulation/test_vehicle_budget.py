@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.flashed_vehicle import ecus_of_the_example
-from support.vehicle_process import WholeVehicle
+from support.vehicle_process import memory_of_an_update
 
 MEMORY_KIB_MAX = 60_000_000 // 1024  # KiB resident; a small telematics unit has 512 MB
 START_CPU_S_MAX = (
@@ -18,6 +17,6 @@ START_CPU_S_MAX = (
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_vehicle_of_33_ecus_keeps_its_memory_through_an_update(tmp_path: Path) -> None:
-    memory = WholeVehicle(tmp_path, ecus=ecus_of_the_example()).update()
+    memory = memory_of_an_update(tmp_path)
     assert memory.idle_kib <= memory.peak_kib <= MEMORY_KIB_MAX
     assert memory.start_cpu_s <= START_CPU_S_MAX, memory

@@ -14,20 +14,13 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
-import uvicorn
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Unavailable, Untrusted
@@ -47,55 +40,11 @@ from ringroad.vehicle.gateway import Gateway, new_client
 from ringroad.vehicle.images import ImageStore
 from ringroad.vehicle.journal import CRASH_EXIT_STATUS
 from support.ports import free_port
+from support.vehicle_process import certificate, serving
 from support.vehicle_world import TOKEN, VIN, World, as_verified, content_of, director_target
 
 BOOT_S = 60.0
 ENDS = {"SUCCEEDED", "ROLLED_BACK", "FAILED"}
-
-
-def certificate(folder: Path) -> Path:
-    """A self-signed certificate for loopback, and its key beside it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    (folder / "ca.pem").write_bytes(made.public_bytes(Encoding.PEM))
-    return folder / "ca.pem"
-
-
-@contextlib.contextmanager
-def serving(app: Any, folder: Path) -> Iterator[str]:
-    """Serve an application over HTTPS on loopback; give its address."""
-    ca = certificate(folder)
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, ssl_certfile=str(ca), ssl_keyfile=str(folder / "key.pem"),
-        log_level="error", lifespan="off", ws="none",
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        deadline = time.monotonic() + BOOT_S
-        while not server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        yield f"https://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(60)
 
 
 class Bench:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
@@ -16,17 +15,10 @@ from ringroad.vehicle.connect import make_agents
 from ringroad.vehicle.proof import Prover
 from support.vehicle_world import VIN, World, content_of
 
-PROGRAMME: Final = Path(__file__).parents[2] / "examples/road/programme.toml"
 BLOCK_BYTES: Final = 1_026  # of a transfer; an image of 3,000 bytes is three writes
 EXCHANGE_EVERY: Final = 100  # steps of the orchestrator
 
 Ecu = tuple[str, Literal["ab", "inplace"]]
-
-
-def ecus_of_the_example(variant: str = "premium") -> list[Ecu]:
-    """The ECUs of a vehicle of the example programme, the Primary first."""
-    programme = tomllib.loads(PROGRAMME.read_text("utf-8"))
-    return [(name, programme["ecus"][name]["storage"]) for name in programme["variants"][variant]["ecus"]]
 
 
 class FlashedVehicle(World):

@@ -28,6 +28,7 @@ from typing import Any, Final, Literal
 
 import httpx
 
+from ringroad.kernel.clock import Clock
 from ringroad.protocol.vehicle import Report
 from ringroad.sim.assembly import LOCAL_AGENTS, agents_here
 from ringroad.sim.desk import Answer, Desk
@@ -73,6 +74,33 @@ def programme() -> dict[str, Any]:
 def all_ecus() -> list[str]:
     """The ECUs of the example's only vehicle, the Primary first."""
     return list(programme()["variants"]["limousine"]["ecus"])
+
+
+def plan_of(names: Sequence[str], *, soc_bytes: int, mcu_bytes: int) -> Plan:
+    """A vehicle with these ECUs of the example, which is updated with images of so many bytes."""
+    ecus = {name: {"primary": False, **programme()["ecus"][name]} for name in names}
+    return Plan(
+        programme_id="distributed", variant="limousine", ecus=ecus, soc_bytes=soc_bytes, mcu_bytes=mcu_bytes,
+    )  # fmt: skip
+
+
+def small(names: Sequence[str]) -> Plan:
+    """A vehicle with these ECUs of the example, whose images are as small as what is looked for allows."""
+    plan = plan_of(names, soc_bytes=IMAGE_BYTES, mcu_bytes=IMAGE_BYTES)
+    return replace(
+        plan, ecus={name: {**table, "storage_bytes": BANK_BYTES} for name, table in plan.ecus.items()}
+    )
+
+
+def inventory_keys(rehearsal: Rehearsal) -> list[InventoryKey]:
+    """What the server knows of the ECUs of a vehicle."""
+    signers = read_keys(rehearsal.folder, rehearsal.config)
+    return [
+        InventoryKey(
+            serial=ecu.serial, key=parse_public_key(public_key_dict(signers[ecu.serial])), is_primary=ecu.primary
+        )
+        for ecu in rehearsal.config.ecus
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,9 +355,10 @@ class Server:
     """The desk as one vehicle meets it, with what that vehicle told it."""
 
     desk: Desk
-    clock: DeskClock
+    clock: Clock
     vin: str
     keys: Sequence[InventoryKey]
+    asked: int = 0  # requests
     reports: dict[str, Report] = field(default_factory=dict)
     manifests: list[VehicleManifest] = field(default_factory=list)
 
@@ -345,6 +374,7 @@ class Server:
         await send({"type": "http.response.body", "body": content})
 
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        self.asked += 1
         if method == "PUT":
             previous = self.manifests[-1] if self.manifests else None
             self.manifests.append(
@@ -517,13 +547,7 @@ class Vehicle:
 
 async def new_vehicle(folder: Path, variant: Variant, names: Sequence[str]) -> Vehicle:
     """Build a vehicle with the old release, as the plant does, and offer it the new one. Its power is off."""
-    tables = {
-        name: {"primary": False, **table, "storage_bytes": BANK_BYTES}
-        for name in names for table in (programme()["ecus"][name],)
-    }  # fmt: skip
-    plan = Plan(
-        programme_id="distributed", variant="test", ecus=tables, soc_bytes=IMAGE_BYTES, mcu_bytes=IMAGE_BYTES
-    )
+    plan = small(names)
     flash: dict[str, MemoryMedium] = {}
     count = iter(range(1_000_000))
     clock, ids = DeskClock(), DeskIds()
@@ -536,18 +560,9 @@ async def new_vehicle(folder: Path, variant: Variant, names: Sequence[str]) -> V
     config, pool = rehearsal.config, folder.parent / "pool"
     pool.mkdir()
     os.link(folder / config.token_file, pool / config.token_file)
-    signers = read_keys(folder, config)
-    keys = [
-        InventoryKey(
-            serial=ecu.serial,
-            key=parse_public_key(public_key_dict(signers[ecu.serial])),
-            is_primary=ecu.primary,
-        )
-        for ecu in config.ecus
-    ]
     surroundings = Surroundings(
         clock=clock, ids=ids, fraction=lambda: 0.5, agents={}, signals=Parked(), downloads_max=3,
-        keys=signers, roots=read_roots(folder, config), durability="buffered",
+        keys=read_keys(folder, config), roots=read_roots(folder, config), durability="buffered",
     )  # fmt: skip
     vecus = {
         ecu.serial: replace(read_vecu_config(folder / f"{ecu.serial}.toml").ecu, block_bytes=BLOCK_BYTES)
@@ -556,7 +571,8 @@ async def new_vehicle(folder: Path, variant: Variant, names: Sequence[str]) -> V
     }
     return Vehicle(
         rehearsal=rehearsal, folder=folder, variant=variant, vecus=vecus, flash=flash, pool=pool, clock=clock, ids=ids,
-        server=Server(desk=rehearsal.desk, clock=clock, vin=config.vin, keys=keys), surroundings=surroundings,
+        server=Server(desk=rehearsal.desk, clock=clock, vin=config.vin, keys=inventory_keys(rehearsal)),
+        surroundings=surroundings,
     )  # fmt: skip
 
 

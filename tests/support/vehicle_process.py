@@ -1,43 +1,240 @@
-"""`ringroad vehicle run` with any number of virtual ECUs on DoIP and a server over HTTPS, and what memory it takes."""
+"""The distributed example's vehicle around a process of its own: `ringroad vehicle run` over real HTTPS.
+
+Its 33 ECUs are those that `ringroad vehicle rehearse` builds: virtual ones behind DoIP, CAN, CAN FD and HTTP, with MCUboot
+on some, and folders for a container and a disk; a thread gives them power, another one serves the desk.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
+import secrets
+import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, TypeVar
 
 import msgspec
 import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from ringroad.kernel.clock import SystemClock
-from ringroad.sim.vecu.config import EcuConfig, ServerConfig, ServerTable
+from ringroad.protocol.vehicle import VehicleState
+from ringroad.sim.assembly import PARKED, keep_signals
+from ringroad.sim.rehearsal import Plan, Rehearsal, build
 from ringroad.sim.vecu.server import VecuServer
-from ringroad.storage.pki import ensure_pki
-from ringroad.trust.keys import private_pem
-from ringroad.vehicle.agents.base import BytesSource, Done, image_of, no_progress
-from ringroad.vehicle.config import write_config
+from ringroad.vehicle.agents.base import Failed
 from ringroad.vehicle.connect import connect_agents
+from ringroad.vehicle.identity import ManifestBook
+from ringroad.vehicle.memory import read_state
 from support.ports import free_port
-from support.vehicle_world import VIN, World, content_of
+from support.power_cuts import Server, all_ecus, inventory_keys, plan_of
+from support.vehicle_size import OTHERS
 
-PATIENCE_S = 240.0
-SIGNALS = 50  # VSS signals of which the vehicle keeps a ring
-# httpx imports these where they are; development tools bring them, and a vehicle has none of them.
-START = """
+T = TypeVar("T")
+
+PATIENCE_S: Final = 240.0
+HUNG_SIGNAL: Final = signal.SIGQUIT  # ends a process that hangs; no kill of ours has its status
+ENDS: Final = {"SUCCEEDED", "ROLLED_BACK", "FAILED", "ROLLBACK_FAILED"}
+SAID: Final = "said.log"  # what the process said
+SAID_CHARS_MAX: Final = 2_000  # of it that are shown
+REST_REQUESTS: Final = 4  # requests after which the vehicle has started and rests
+SIGNALS: Final = 50  # VSS signals of which the vehicle keeps a ring
+SOC_BYTES: Final = 256 * 1024  # of an image, as `rehearse` has them
+MCU_BYTES: Final = 16 * 1024
+# Development tools bring what some libraries import where it is; a vehicle has none of it.
+START: Final = f"""
 import sys
-sys.modules.update(dict.fromkeys(("rich", "pygments", "zstandard")))
+sys.modules.update(dict.fromkeys({OTHERS!r}))
 from ringroad.cli import main
 main()
 """
-ENDS = {"SUCCEEDED", "ROLLED_BACK", "FAILED", "ROLLBACK_FAILED"}
+
+
+def certificate(folder: Path) -> Path:
+    """A self-signed certificate for loopback, and its key beside it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (folder / "ca.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    return folder / "ca.pem"
+
+
+@contextmanager
+def serving(app: Any, folder: Path) -> Iterator[str]:
+    """Serve an application over HTTPS on loopback; give its address."""
+    ca = certificate(folder)
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, ssl_certfile=str(ca), ssl_keyfile=str(folder / "key.pem"),
+        log_level="error", lifespan="off", ws="none",
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield f"https://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(60)
+
+
+def until(done: Callable[[], bool], *, pause_s: float = 0.02) -> None:
+    """Wait, but not for ever."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError("it takes too long")
+        time.sleep(pause_s)
+
+
+class Powered:
+    """A vehicle whose ECUs have power and whose server answers; `start` starts the vehicle's own process."""
+
+    def __init__(self, rehearsal: Rehearsal, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self.rehearsal, self.server, self._loop = rehearsal, server, loop
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do work where the ECUs are."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=PATIENCE_S)
+
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start the vehicle's process; `said` has what it says."""
+        with (self.rehearsal.folder / SAID).open("wb") as said:
+            return subprocess.Popen(
+                [sys.executable, "-c", START, "vehicle", "run", "--data", str(self.rehearsal.folder)],
+                env={**os.environ, **environment}, stdout=said, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def said(self) -> str:
+        """What the newest process said last."""
+        return (self.rehearsal.folder / SAID).read_text("utf-8")[-SAID_CHARS_MAX:]
+
+    def live(self, **environment: str) -> int:
+        """Run the vehicle's process until it ends by itself, or the update is over and the server knows; return its status.
+
+        One that does neither is killed in the end, and has the status of that signal.
+        """
+        process = self.start(**environment)
+        try:
+            until(lambda: ended(process) or self.done())
+            process.terminate()
+        except TimeoutError:
+            process.send_signal(HUNG_SIGNAL)
+        finally:
+            process.wait(60)
+        return process.returncode
+
+    def done(self) -> bool:
+        """Whether the update is over, and the server told of it and of what the ECUs run since."""
+        folder = self.rehearsal.folder
+        return bool(self.told()) and not ManifestBook(folder, durability="buffered").due(read_state(folder))
+
+    def power_cycle(self) -> None:
+        """Take every ECU's power away and give it back."""
+
+        async def cycle() -> None:
+            for server in self.rehearsal.servers:
+                if isinstance(server, VecuServer):
+                    server.port.power_cycle()
+
+        self.run(cycle())
+
+    def running(self) -> dict[str, tuple[str, bool, int] | Failed]:
+        """Version, trial and committed counter of every ECU by name, as it answers; or why it does not."""
+
+        async def ask() -> dict[str, tuple[str, bool, int] | Failed]:
+            found: dict[str, tuple[str, bool, int] | Failed] = {}
+            agents = connect_agents(self.rehearsal.folder, self.rehearsal.config)
+            for ecu in self.rehearsal.config.ecus:
+                answer = await agents[ecu.serial].inventory()
+                await agents[ecu.serial].close()
+                if isinstance(answer, Failed):
+                    found[ecu.name] = answer
+                    continue
+                version = answer.running.version if answer.running is not None else "nothing"
+                found[ecu.name] = (version, answer.trial, answer.committed_counter)
+            return found
+
+        return self.run(ask())
+
+    def told(self) -> set[VehicleState]:
+        """The ends of updates that the server was told of."""
+        return {one.state for one in list(self.server.reports.values()) if not one.ecu} & ENDS
+
+
+@contextmanager
+def powered(rehearsal: Rehearsal, **settings: Any) -> Iterator[Powered]:
+    """Give a vehicle's ECUs power, and it a server; `settings` are of its configuration."""
+    server = Server(
+        desk=rehearsal.desk, clock=SystemClock(), vin=rehearsal.config.vin, keys=inventory_keys(rehearsal)
+    )
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    made = Powered(rehearsal, server, loop)
+    power = rehearsal.power(SystemClock())
+    try:
+        with serving(server, rehearsal.folder / "pki") as url:
+            rehearsal.config = msgspec.structs.replace(
+                rehearsal.config, server_url=url, ca_file="pki/ca.pem", **settings
+            )
+            made.run(power.__aenter__())
+            signals = asyncio.run_coroutine_threadsafe(
+                keep_signals(rehearsal.folder / rehearsal.config.signals_file), loop
+            )
+            try:
+                yield made
+            finally:
+                signals.cancel()
+                made.run(power.__aexit__(None, None, None))
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(60)
+        loop.close()
+
+
+def built(folder: Path, plan: Plan) -> Rehearsal:
+    """Build a vehicle with the old release. Its power is off."""
+    return asyncio.run(build(plan, folder, clock=SystemClock(), secret=secrets.token_bytes))
+
+
+def copied(rehearsal: Rehearsal, folder: Path, *, failing: str) -> Rehearsal:
+    """Return the same vehicle, its power off, in a new folder; the new software of ECU `failing` fails its self-test."""
+    shutil.copytree(rehearsal.folder, folder, symlinks=True)
+    plan = replace(rehearsal.plan, failing=failing)
+    return replace(rehearsal, plan=plan, folder=folder, desk=copy.copy(rehearsal.desk))
+
+
+# Memory -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,118 +247,33 @@ class Memory:
     start_cpu_s: float  # of its own work, which another process's hardly changes
 
 
-class WholeVehicle:
-    """A vehicle folder, its ECUs in a thread, its server in another."""
-
-    def __init__(self, folder: Path, *, ecus: Sequence[tuple[str, Literal["ab", "inplace"]]]) -> None:
-        self.folder = folder / "vehicle"
-        self.world = World(self.folder, ecus=ecus, now=datetime.now(UTC))
-        self.world.server.clock = lambda: datetime.now(UTC)
-
-    def update(self) -> Memory:
-        """Run the process, let it rest, update every ECU, end it; return its memory."""
-        loop = asyncio.new_event_loop()
-        ecus = threading.Thread(target=loop.run_forever)
-        ecus.start()
-        pki = ensure_pki(self.folder / "pki", names=["127.0.0.1"], now=datetime.now(UTC))
-        config = uvicorn.Config(
-            self.world.server, host="127.0.0.1", port=0, ssl_certfile=str(pki.server_certificate),
-            ssl_keyfile=str(pki.server_key), log_level="error", lifespan="off", ws="none",
-        )  # fmt: skip
-        server = uvicorn.Server(config)
-        web = threading.Thread(target=server.run)
-        web.start()
-
-        def on_ecus(work: Any) -> Any:
-            return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=PATIENCE_S)
-
-        served: list[VecuServer] = []
+def memory_of_an_update(folder: Path, **settings: Any) -> Memory:
+    """Run the process of the whole vehicle, let it rest, update every ECU, end it; return its memory."""
+    vehicle = built(folder / "vehicle", plan_of(all_ecus(), soc_bytes=SOC_BYTES, mcu_bytes=MCU_BYTES))
+    signals = {**PARKED, **{f"Vehicle.Signal{n}": n / 7 for n in range(SIGNALS)}}
+    (vehicle.folder / vehicle.config.signals_file).write_bytes(msgspec.json.encode(signals))
+    # Nobody is its broker: what it observes is stored, with the ring of its signals around faults.
+    with powered(vehicle, mqtt_host="127.0.0.1", mqtt_port=free_port(), telemetry_s=5.0, **settings) as bench:
+        server, began = bench.server, time.monotonic()
+        process = bench.start()
         try:
-            self._until(lambda: server.started)
-            url = f"https://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-            served = on_ecus(self._build(url))
-            return self._measure()
-        finally:
-            for one in served:
-                on_ecus(one.close())
-            server.should_exit = True
-            web.join(60)
-            loop.call_soon_threadsafe(loop.stop)
-            ecus.join(60)
-            loop.close()
-
-    async def _build(self, url: str) -> list[VecuServer]:
-        served, ecus = [], []
-        for number, ecu in enumerate(self.world.config.ecus):
-            made = EcuConfig(
-                serial=ecu.serial, hardware_id=ecu.hardware_id, vin=VIN, layout=ecu.mode, bank_bytes=8_192
-            )  # fmt: skip
-            table = ServerTable(flash=f"{ecu.name}.flash", fsync=False, logical_address=0x1001 + number)
-            server = VecuServer(ServerConfig(ecu=made, server=table, folder=self.folder), clock=SystemClock())
-            served.append(server)
-            (self.folder / f"{ecu.name}.pem").write_bytes(private_pem(self.world.keys[ecu.serial]))
-            ecus.append(
-                msgspec.structs.replace(
-                    ecu,
-                    port=await server.start(),
-                    logical_address=0x1001 + number,
-                    key_file=f"{ecu.name}.pem",
-                )
-            )
-        # Nobody is its broker: what it observes is stored, with the ring of its signals around faults.
-        config = msgspec.structs.replace(
-            self.world.config, server_url=url, ca_file="pki/ca.pem", ecus=tuple(ecus), retry_base_s=0.05,
-            mqtt_host="127.0.0.1", mqtt_port=free_port(), telemetry_s=5.0,
-        )  # fmt: skip
-        self.signals = self.folder / config.signals_file
-        self.signals.write_bytes(msgspec.json.encode({f"Vehicle.Signal{n}": n / 7 for n in range(SIGNALS)}))
-        write_config(self.folder, config, durability="buffered")
-        (self.folder / "image.root.json").write_bytes(self.world.server.image_root)
-        (self.folder / "director.root.json").write_bytes(self.world.server.director_root)
-        for serial, agent in connect_agents(self.folder, config).items():
-            image = image_of(self.world.factory(serial))
-            source = BytesSource(content_of(image.target.name, "1.0.0"))
-            assert isinstance(await agent.prepare(image, source, progress=no_progress), Done)
-            assert isinstance(await agent.install(image, source, progress=no_progress), Done)
-            assert isinstance(await agent.activate(image), Done)
-            assert isinstance(await agent.commit(image), Done)
-            await agent.close()
-        return served
-
-    def _measure(self) -> Memory:
-        server = self.world.server
-        began = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-c", START, "vehicle", "run", "--data", str(self.folder)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        try:
-            self._until(lambda: bool(server.asked), process)
+            until(lambda: ended(process) or bool(server.asked))
             start_s, start_cpu_s = time.monotonic() - began, _cpu_s(process.pid)
-            self._until(lambda: len(server.asked) > 3 and bool(server.manifests), process)
+            until(lambda: ended(process) or (server.asked > REST_REQUESTS and bool(server.manifests)))
             idle_kib = _status(process.pid, "VmRSS")
-            self.world.order(preconditions=())
-            self._until(
-                lambda: bool({one.state for one in list(server.reports.values()) if not one.ecu} & ENDS),
-                process,
-            )
-            ended = {one.state for one in list(server.reports.values()) if not one.ecu} & ENDS
-            assert ended == {"SUCCEEDED"}, ended
+            vehicle.order()
+            until(lambda: ended(process) or bool(bench.told()))
+            assert bench.told() == {"SUCCEEDED"}, bench.told()
             peak_kib = _status(process.pid, "VmHWM")
-            return Memory(idle_kib=idle_kib, peak_kib=peak_kib, start_s=start_s, start_cpu_s=start_cpu_s)
         finally:
             process.terminate()
-            output, _ = process.communicate(timeout=60)
-            self.output = output
+            process.wait(60)
+            assert process.returncode == 0, bench.said()
+    return Memory(idle_kib=idle_kib, peak_kib=peak_kib, start_s=start_s, start_cpu_s=start_cpu_s)
 
-    def _until(self, done: Any, process: subprocess.Popen[str] | None = None) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not done():
-            assert time.monotonic() < deadline, "it takes too long"
-            assert process is None or process.poll() is None, "the vehicle ended"
-            if process is not None:
-                self.signals.touch()
-            time.sleep(0.05)
+
+def ended(process: subprocess.Popen[bytes]) -> bool:
+    return process.poll() is not None
 
 
 def _cpu_s(pid: int) -> float:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import ringroad
 
-PROGRAM = """
+# Libraries import these where they are; development tools bring them, and a vehicle has none of them.
+OTHERS = ("rich", "pygments", "zstandard", "attr", "greenlet")
+PROGRAM = f"""
 import json, sys
-for optional in ("rich", "pygments", "zstandard", "attr", "greenlet"):  # not a vehicle's: brought by development tools
-    sys.modules[optional] = None
+sys.modules.update(dict.fromkeys({OTHERS!r}))
 import ringroad.vehicle.run, ringroad.vehicle.connect, ringroad.cli.vehicle
 print(json.dumps([name for name, module in sys.modules.items() if module]))
 """

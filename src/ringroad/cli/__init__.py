@@ -93,6 +93,31 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name][2]) for name in self.list_commands(ctx)])
 
 
+class LaterGroup(click.Group):
+    """A group below the root, some of whose commands' modules are loaded only when they are named, or listed.
+
+    Args:
+        later: module and attribute of each of those commands, by name.
+    """
+
+    def __init__(self, *args: Any, later: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.later = later
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's form
+        """Return the names of all commands."""
+        return sorted({*self.commands, *self.later})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or None when there is none of that name."""
+        if cmd_name in self.later and cmd_name not in self.commands:
+            module, attribute = self.later[cmd_name]
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            add_json(command)
+            self.add_command(command, cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
 def add_json(command: click.Command) -> None:
     """Add `--json` to a command and to all below it, once."""
     if not any(isinstance(each, click.Option) and "--json" in each.opts for each in command.params):

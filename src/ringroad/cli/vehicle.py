@@ -15,6 +15,8 @@ import click
 import msgspec
 import structlog
 
+from ringroad.cli import LaterGroup
+from ringroad.cli.tables import exactly, size
 from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
 from ringroad.protocol.vehicle import Phase
@@ -30,7 +32,6 @@ from ringroad.vehicle.consent import (
     write_word,
 )
 from ringroad.vehicle.diagnostics.bulk import LogRing
-from ringroad.vehicle.diagnostics.face import BASE
 from ringroad.vehicle.ecu_tries import try_text
 from ringroad.vehicle.files import FolderLock
 from ringroad.vehicle.journal import RecordHook, crash_after
@@ -54,13 +55,6 @@ from ringroad.vehicle.unblock import say_unblock, take_back
 
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
-from ringroad.cli.tables import exactly, size
-from ringroad.cli.vehicle_agent import check_agent_command
-from ringroad.cli.vehicle_birth import birth
-from ringroad.cli.vehicle_diagnostics import diagnostics
-from ringroad.cli.vehicle_enrol import enrol
-from ringroad.cli.vehicle_rehearse import rehearse
-from ringroad.cli.vehicle_tester import group as tester_group
 
 CRASH_VARIABLE = "RINGROAD_CRASH_AFTER_RECORD"
 UNBLOCK_S_MAX: Final = 30.0  # s that a process may take to hear that its vehicle is mended
@@ -71,17 +65,20 @@ _DATA = click.option(
 )
 
 
-@click.group("vehicle")
+# Not at the top: the process that runs a vehicle carries none of them.
+LATER: Final = {
+    "enrol": ("ringroad.cli.vehicle_enrol", "enrol"),
+    "check-agent": ("ringroad.cli.vehicle_agent", "check_agent_command"),
+    "rehearse": ("ringroad.cli.vehicle_rehearse", "rehearse"),
+    "diagnostics": ("ringroad.cli.vehicle_diagnostics", "diagnostics"),
+    "tester": ("ringroad.cli.vehicle_tester", "group"),
+    "birth": ("ringroad.cli.vehicle_birth", "birth"),
+}
+
+
+@click.group("vehicle", cls=LaterGroup, later=LATER)
 def group() -> None:
     """One vehicle: run it, look at it, agree to an update."""
-
-
-group.add_command(enrol)
-group.add_command(check_agent_command)
-group.add_command(rehearse)
-group.add_command(diagnostics)
-group.add_command(tester_group)
-group.add_command(birth)
 
 
 @group.command("run")
@@ -112,6 +109,8 @@ def run(shell: Shell, folder: Path, page: str | None) -> None:
     )
     shell.say(f"vehicle {config.vin} with {len(config.ecus)} ECUs, server {config.server_url}")
     if config.diagnostics_http and config.diagnostics != "off":
+        from ringroad.vehicle.diagnostics.face import BASE  # noqa: PLC0415 - most vehicles have none
+
         scheme = "https" if config.diagnostics_cert_file else "http"
         shell.say(f"diagnostics {scheme}://{parse_address(config.diagnostics_http).shown}{BASE}")
     if config.page:

@@ -138,6 +138,7 @@ class Rehearsal:
         config: of the vehicle, with the ports that its ECUs have since `power`.
         desk: its server.
         new: the new packages, by ECU name.
+        servers: what stands for buses and ECUs while they have power.
     """
 
     plan: Plan
@@ -145,7 +146,7 @@ class Rehearsal:
     config: VehicleConfig
     desk: Desk
     new: Mapping[str, BaselinePackage]
-    _servers: list[VecuServer | BusServer] = field(default_factory=list)
+    servers: list[VecuServer | BusServer] = field(default_factory=list, init=False)
 
     @contextlib.asynccontextmanager
     async def power(self, clock: Clock) -> AsyncIterator[None]:
@@ -154,7 +155,7 @@ class Rehearsal:
             await self._start(clock)
             yield
         finally:
-            for server in reversed(self._servers):
+            for server in reversed(self.servers):
                 await server.close()
 
     async def _start(self, clock: Clock) -> None:
@@ -163,7 +164,7 @@ class Rehearsal:
             rate = CLASSIC_BIT_RATE if self.plan.real_bit_rates else 0
             bus = BusServer(BusConfig(kind=kind, bit_rate=rate, data_bit_rate=FD_DATA_BIT_RATE), self.folder)
             buses[kind] = f"127.0.0.1:{await bus.start()}"
-            self._servers.append(bus)
+            self.servers.append(bus)
         script = self.script()
         ecus = []
         for ecu in self.config.ecus:
@@ -175,7 +176,7 @@ class Rehearsal:
             can = ecu.can and msgspec.structs.replace(ecu.can, channel=buses[ecu.can.bus])
             server = VecuServer(found.moved(can), clock=clock)
             server.port.follow(script)
-            self._servers.append(server)
+            self.servers.append(server)
             number = await server.start()
             if ecu.agent == "sovd":
                 settings = {**ecu.settings, "url": f"http://127.0.0.1:{number}"}

@@ -44,10 +44,8 @@ from ringroad.vehicle.config import (
 from ringroad.vehicle.consent import read_word
 from ringroad.vehicle.diagnostics.bulk import JournalLines, Line, LogRing, audit_lines, signal_lines
 from ringroad.vehicle.diagnostics.desk import Desk, Place
-from ringroad.vehicle.diagnostics.face import Around, DiagnosticFace, tls_of
 from ringroad.vehicle.diagnostics.link import DiagnosticLink
 from ringroad.vehicle.diagnostics.sessions import Sessions
-from ringroad.vehicle.driver.serve import DriverPage
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import TELEMETRY_NAME, Durability
 from ringroad.vehicle.gateway import POOL_CONNECTIONS_MAX, Gateway, new_client
@@ -127,11 +125,7 @@ async def run_vehicle(folder: Path, config: VehicleConfig, surroundings: Surroun
         tasks.create_task(orchestrator.run())
         tasks.create_task(heed_unblock(folder, orchestrator, surroundings.clock))
         if config.page:
-            page = DriverPage(
-                folder=folder, glance=orchestrator.glance, heard=orchestrator.hear, clock=surroundings.clock,
-                token=new_secret(TOKEN_BYTES).hex(), durability=surroundings.durability,
-            )  # fmt: skip
-            tasks.create_task(page.serve(parse_address(config.page)))
+            tasks.create_task(_serve_driver(folder, config, surroundings, orchestrator))
         if config.share_images:
             tasks.create_task(PeerShare(folder / IMAGES_NAME).serve(parse_address(config.share_images)))
         ring = ring_of(config)
@@ -196,6 +190,18 @@ async def open_vehicle(
     finally:
         if given is None:
             await client.aclose()
+
+
+async def _serve_driver(
+    folder: Path, config: VehicleConfig, surroundings: Surroundings, orchestrator: Orchestrator
+) -> None:
+    from ringroad.vehicle.driver.serve import DriverPage  # noqa: PLC0415 - who has no page carries none
+
+    page = DriverPage(
+        folder=folder, glance=orchestrator.glance, heard=orchestrator.hear, clock=surroundings.clock,
+        token=new_secret(TOKEN_BYTES).hex(), durability=surroundings.durability,
+    )  # fmt: skip
+    await page.serve(parse_address(config.page))
 
 
 # Telemetry ------------------------------------------------------------------------------------------
@@ -311,19 +317,21 @@ async def _serve_testers(
     folder: Path, config: VehicleConfig, surroundings: Surroundings, diagnosed: Diagnosed
 ) -> None:
     """Serve the diagnostics to testers beside the vehicle; a bad certificate keeps no vehicle from its updates."""
+    from ringroad.vehicle.diagnostics import face  # noqa: PLC0415 - who has no such testers carries none
+
     tls = None
     while config.diagnostics_cert_file and tls is None:
         try:
-            tls = tls_of(folder / config.diagnostics_cert_file, folder / config.diagnostics_key_file)
+            tls = face.tls_of(folder / config.diagnostics_cert_file, folder / config.diagnostics_key_file)
         except InvalidInput as error:
             _log.warning("vehicle.diagnostics_tls", vin=config.vin, code=error.code, reason=error.message)
             await asyncio.sleep(BIND_AGAIN_S)  # it may be renewed
-    around = Around(
+    around = face.Around(
         folder=folder, vin=config.vin, clock=surroundings.clock, ids=surroundings.ids,
         durability=surroundings.durability,
     )  # fmt: skip
-    face = DiagnosticFace(diagnosed.desk, diagnosed.sessions, around)
-    await face.serve(parse_address(config.diagnostics_http), tls=tls)
+    served = face.DiagnosticFace(diagnosed.desk, diagnosed.sessions, around)
+    await served.serve(parse_address(config.diagnostics_http), tls=tls)
 
 
 def _logged(config: VehicleConfig, surroundings: Surroundings) -> list[Line]:

@@ -67,7 +67,10 @@ def everything() -> Iterator[tuple[str, click.Command]]:
             path, each = todo.pop()
             yield path, each
             if isinstance(each, click.Group):
-                todo += [(f"{path} {below}", found) for below, found in each.commands.items()]
+                for below in each.list_commands(ctx):
+                    found = each.get_command(ctx, below)
+                    assert found is not None
+                    todo.append((f"{path} {below}", found))
 
 
 def test_every_command_has_help_and_json() -> None:

@@ -9,7 +9,6 @@ Invariant: a name that is not allowed is refused before anything is imported for
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -126,9 +125,11 @@ def factory_of(name: str, allowed: Mapping[str, str]) -> AgentFactory:
 
 def _declared(name: str, distribution: str) -> str:
     """Return where the entry point of one installed distribution leads."""
+    from importlib import metadata  # noqa: PLC0415 - with its parsers; few vehicles need it
+
     try:
-        points = importlib.metadata.distribution(distribution).entry_points
-    except importlib.metadata.PackageNotFoundError as error:
+        points = metadata.distribution(distribution).entry_points
+    except metadata.PackageNotFoundError as error:
         raise AgentMissing(
             f"plugin {name!r}: {distribution} is not installed", hint="pip install it beside ringroad"
         ) from error
