@@ -21,6 +21,7 @@ ONE_OF_EACH = ("gateway", "infotainment", "apps", "maps", "body", "brake")
 OTHERS = (
     2  # of a bad update, and of one ECU's writes, every second step; `make bench ARGS=powercut` tries all
 )
+FIRST_CUTS = 12  # of one ECU, behind which power goes again
 SEED = int(
     os.environ.get("RINGROAD_CUTS", "1")
 )  # of what is drawn where trying everything would take too long
@@ -76,12 +77,35 @@ def test_one_ecu_that_loses_its_power_in_any_write_leaves_the_vehicle_all_old_or
         lab = Lab(folder=tmp_path, variant=variant, ecus=ONE_OF_EACH)
         await lab.prepare()
         return [
-            await lab.cut_one_ecu(number, keep)
+            scenario
             for number in lab.flash_steps[SEED % OTHERS :: OTHERS]
             for keep in one_keep(number)
+            async for scenario in lab.cut_one_ecu(number, keep)
         ]
 
     assert_whole(asyncio.run(story()))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_power_that_goes_again_after_one_ecu_lost_it_leaves_the_vehicle_all_old_or_all_new(
+    tmp_path: Path, variant: Variant
+) -> None:
+    """The vehicle's power, or that of one ECU alone, the same one or another."""
+    draw = random.Random(SEED)
+
+    async def story() -> list[Scenario]:
+        lab = Lab(folder=tmp_path, variant=variant, ecus=ONE_OF_EACH)
+        await lab.prepare()
+        return [
+            scenario
+            for number in draw.sample(lab.flash_steps, FIRST_CUTS)
+            for keep in one_keep(number)
+            async for scenario in lab.cut_one_ecu(number, keep, second_cuts=2, draw=draw)
+        ]
+
+    scenarios = asyncio.run(story())
+    assert_whole(scenarios)
+    assert {one.kind for one in scenarios} == {("ecu",), ("ecu", "vehicle"), ("ecu", "ecu")}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -100,7 +124,8 @@ def test_a_vehicle_of_33_ecus_survives_cuts_in_the_update_and_in_the_recovery(
         for picture in lab.pictures[draw.randrange(stride) :: stride]:
             found += [one async for one in lab.cut(picture, draw.choice(KEEPS), second_cuts=1, draw=draw)]
         for number in draw.sample(lab.flash_steps, 2):
-            found.append(await lab.cut_one_ecu(number, draw.choice(KEEPS)))
+            keep = draw.choice(KEEPS)
+            found += [one async for one in lab.cut_one_ecu(number, keep, second_cuts=1, draw=draw)]
         return found
 
     assert_whole(asyncio.run(story()))

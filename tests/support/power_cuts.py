@@ -7,7 +7,8 @@ A *life* lasts from power-on to rest.
 
 Before each step a picture can be taken of all that would be left if power went there; restored with a part of the step
 done, it is what a cut inside the step leaves. So one life gives a scenario for each of its steps, and a scenario costs
-only the lives that follow. When a single ECU loses its power the vehicle lives on, and the life is run as a whole.
+only the lives that follow. When a single ECU loses its power the vehicle lives on: what its process holds in memory is
+in no picture, so that life is run from its beginning, which is the same each time.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from ringroad.vehicle.agents.disk import RealDisk
 from ringroad.vehicle.agents.wire import Swap
 from ringroad.vehicle.config import read_keys, read_roots
 from ringroad.vehicle.connect import AGENTS
+from ringroad.vehicle.memory import read_state
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.run import Surroundings, open_vehicle
 from support.vehicle_world import DeskClock, DeskIds
@@ -154,6 +156,14 @@ class DiskStep:
 
 
 Step = FlashStep | JournalStep | DiskStep
+Wanted = Callable[[int, Step], bool]  # number of a step and the step -> whether a picture is taken of it
+
+
+def nothing(_number: int, _step: Step) -> bool:
+    """Take no picture."""
+    return False
+
+
 Tree = Mapping[str, tuple[int, bytes | str | None]]  # path -> rights, and bytes, a link's target or a folder
 
 
@@ -178,9 +188,9 @@ class Steps:
 
     def __init__(self) -> None:
         self.ticks = 0
-        self.wanted: Callable[[int], bool] = lambda _: False  # of which steps a picture is taken
-        self.ecu_cut: tuple[int, int] | None = None  # of one ECU's power: number of the step, and its part
-        self.ecu_was_cut = False
+        self.wanted: Wanted = nothing
+        self.ecu_cuts: Mapping[int, int] = {}  # of one ECU's power: number of the step, and its part
+        self.cut: list[FlashStep] = []  # in which an ECU did lose its power
         self.pictures: list[Picture] = []
         self.take: Callable[[int, Step], Picture] | None = None
         self.journal: Callable[[], bytes] = lambda: b""
@@ -196,11 +206,11 @@ class Steps:
     def step(self, step: Step) -> int:
         """Count a step; return how much of it is done before this ECU loses its power, more than 1000 if it does not."""
         self.ticks += 1
-        if self.take is not None and self.wanted(self.ticks):
+        if self.take is not None and self.wanted(self.ticks, step):
             self.pictures.append(self.take(self.ticks, step))
-        if self.ecu_cut is not None and self.ticks == self.ecu_cut[0] and isinstance(step, FlashStep):
-            self.ecu_was_cut = True
-            return self.ecu_cut[1]
+        if self.ticks in self.ecu_cuts and isinstance(step, FlashStep):
+            self.cut.append(step)
+            return self.ecu_cuts[self.ticks]
         return 1_001
 
 
@@ -400,6 +410,7 @@ class Vehicle:
     surroundings: Surroundings
     clock: DeskClock
     ids: DeskIds
+    lost_an_ecu: bool = False  # which lost its power alone, so that a good update may be undone
     steps: Steps = field(init=False)
 
     def __post_init__(self) -> None:
@@ -448,10 +459,14 @@ class Vehicle:
                 self.clock.s += delay_s
             raise AssertionError(f"still {orchestrator.state.state} after {STEPS_MAX} steps")
 
-    async def life(self) -> str:
-        """Power on, then drive to rest."""
-        self.power_on()
-        return await self.drive()
+    def ends(self) -> set[str]:
+        """In what it may come to rest from here; whatever was decided in the journal holds."""
+        if self.variant != "good":
+            return {"ROLLED_BACK"}
+        state = read_state(self.folder).state
+        if state in {"COMMITTING", "SUCCEEDED"} or not self.lost_an_ecu:
+            return {"SUCCEEDED"}
+        return {"ROLLED_BACK"} if state in {"ROLLING_BACK", "ROLLED_BACK"} else {"SUCCEEDED", "ROLLED_BACK"}
 
     def picture(self, number: int, step: Step) -> Picture:
         """What is left when power goes before `step`."""
@@ -520,18 +535,14 @@ class Vehicle:
             found[serial] = (version, status.swap is not Swap.NONE, status.committed_counter)
         return found
 
-    async def torn(self, state: str) -> str:
+    async def torn(self, state: str, allowed: set[str]) -> str:
         """Say what is wrong with a vehicle that came to rest in `state`; empty if it is all old or all new."""
-        allowed = {"SUCCEEDED"} if self.variant == "good" else {"ROLLED_BACK"}
-        if self.steps.ecu_cut is not None:
-            allowed = {"SUCCEEDED", "ROLLED_BACK"} if self.variant == "good" else {"ROLLED_BACK"}
         if state not in allowed:
             return f"ended {state}"
         whole = (NEW, False, 2) if state == "SUCCEEDED" else (OLD, False, 1)
         told = {one.state for one in self.server.reports.values() if not one.ecu}
         if state not in told:
             return f"the server was not told of {state}"
-        self.steps.ecu_cut = None
         for when in ("at rest", "after one more power cycle", "after one more start"):
             running = await self.running()
             if set(running.values()) != {whole}:
@@ -578,12 +589,17 @@ async def new_vehicle(folder: Path, variant: Variant, names: Sequence[str]) -> V
 
 # Scenarios ------------------------------------------------------------------------------------------
 
+# Whose power went, first and then in the recovery: the vehicle's, or one ECU's while everything else went on.
+Kind = tuple[Literal["vehicle", "ecu"], ...]
+AGAIN: Final = 10  # times as likely as another step is one of the ECU that lost its power first
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """Where power went, and what came of it."""
 
     variant: Variant
+    kind: Kind
     cuts: tuple[str, ...]
     state: str
     problem: str
@@ -611,10 +627,11 @@ class Lab:
         self.built = self.base.picture(0, JournalStep(before=b"", after=b""))
         self.base.power_on()
         self.base.steps.ticks = 0
-        self.base.steps.wanted = lambda _: True
+        self.base.steps.wanted = lambda *_: True
+        allowed = self.base.ends()
         state = await self.base.drive()
         self.update_steps = self.base.steps.ticks
-        problem = await self.base.torn(state)
+        problem = await self.base.torn(state, allowed)
         assert not problem, problem
         self.pictures = self.base.steps.pictures
 
@@ -633,33 +650,89 @@ class Lab:
     ) -> AsyncIterator[Scenario]:
         """Let power go in one step; then also in about `second_cuts` steps of its recovery, drawn from `draw`."""
         first = f"{keep_permille} of 1000 of step {picture.number}, {picture.step}"
-        world = self.base.restored(self._new_folder(), picture, keep_permille)
-        if draw is not None:
-            # The recovery begins with every ECU's start and goes through what is left of the update.
-            rate = second_cuts / (3 * len(self.ecus) + len(self.pictures) - picture.number + 1)
-            world.steps.wanted = lambda _: draw.random() < rate
-        yield await self._end(world, await world.life(), first)
+
+        def begin(wanted: Wanted, ecu_cuts: Mapping[int, int]) -> Vehicle:
+            world = self.base.restored(self._new_folder(), picture, keep_permille)
+            world.steps.wanted, world.steps.ecu_cuts, world.lost_an_ecu = wanted, ecu_cuts, bool(ecu_cuts)
+            world.power_on()
+            return world
+
+        # The recovery begins with every ECU's start and goes through what is left of the update.
+        left = 3 * len(self.ecus) + len(self.pictures) - picture.number + 1
+        wanted = self._drawn(second_cuts / left, draw)
+        async for one in self._with_second_cuts(begin, {}, wanted, "vehicle", first):
+            yield one
+
+    async def cut_one_ecu(
+        self, number: int, keep_permille: int, *, second_cuts: float = 0, draw: random.Random | None = None
+    ) -> AsyncIterator[Scenario]:
+        """Let one ECU lose its power in the flash write with that number; everything else goes on.
+
+        Then also let power go in about `second_cuts` steps behind it, drawn from `draw`: the vehicle's, and where the step
+        is a flash write also once more that of the ECU alone that writes, the same one or another.
+        """
+        first = self.pictures[number - 1].step
+        assert isinstance(first, FlashStep), f"step {number} is no flash write any more"
+        ecu = first.ecu
+
+        def begin(wanted: Wanted, ecu_cuts: Mapping[int, int]) -> Vehicle:
+            world = self.base.restored(self._new_folder(), self.built, 0)
+            (world.folder / "journal").unlink()
+            world.power_on()
+            world.steps.ticks, world.steps.wanted, world.steps.ecu_cuts = 0, wanted, ecu_cuts
+            world.lost_an_ecu = True
+            return world
+
+        # Behind it are what is left of the update, and most of what that ECU has to do once more.
+        own = sum(isinstance(one.step, FlashStep) and one.step.ecu == ecu for one in self.pictures)
+        rate = second_cuts / (max(self.update_steps - number, 0) + AGAIN * own + 1)
+        wanted = self._drawn(rate, draw, ecu=ecu, after=number)
+        label = f"one ECU, {keep_permille} of 1000 of step {number}, {first}"
+        async for one in self._with_second_cuts(begin, {number: keep_permille}, wanted, "ecu", label):
+            yield one
+
+    def _drawn(self, rate: float, draw: random.Random | None, *, ecu: str = "", after: int = 0) -> Wanted:
+        """Want one step in `1 / rate` behind a step, and more of one ECU's own."""
+        if draw is None:
+            return nothing
+
+        def wanted(number: int, step: Step) -> bool:
+            own = isinstance(step, FlashStep) and step.ecu == ecu
+            return number > after and draw.random() < rate * (AGAIN if own else 1)
+
+        return wanted
+
+    async def _with_second_cuts(
+        self,
+        begin: Callable[[Wanted, Mapping[int, int]], Vehicle],
+        ecu_cuts: Mapping[int, int],
+        wanted: Wanted,
+        kind: Literal["vehicle", "ecu"],
+        first: str,
+    ) -> AsyncIterator[Scenario]:
+        """Live once with the first cut, and once or twice more for each picture that was taken of that life."""
+        world = begin(wanted, ecu_cuts)
+        yield await self._end(world, (kind,), first)
         for second in world.steps.pictures:
             keep = KEEPS[second.number % len(KEEPS)]
-            label = f"{keep} of 1000 of step {second.number} of the recovery, {second.step}"
+            label = f"{keep} of 1000 of step {second.number} behind it, {second.step}"
             other = world.restored(self._new_folder(), second, keep)
-            yield await self._end(other, await other.life(), first, label)
+            other.power_on()
+            yield await self._end(other, (kind, "vehicle"), first, label)
+            if isinstance(second.step, FlashStep):
+                other = begin(nothing, {**ecu_cuts, second.number: keep})
+                found = await self._end(other, (kind, "ecu"), first, f"one ECU, {label}")
+                assert other.steps.cut[-1] == second.step, f"{label}: the life was another one"
+                yield found
 
-    async def cut_one_ecu(self, number: int, keep_permille: int) -> Scenario:
-        """Let one ECU lose its power in the flash write with that number; everything else goes on."""
-        world = self.base.restored(self._new_folder(), self.built, 0)
-        (world.folder / "journal").unlink()
-        world.power_on()
-        world.steps.ticks, world.steps.ecu_cut = 0, (number, keep_permille)
+    async def _end(self, world: Vehicle, kind: Kind, *cuts: str) -> Scenario:
+        allowed = world.ends()
         state = await world.drive()
-        assert world.steps.ecu_was_cut, f"step {number} is no flash write any more"
-        return await self._end(world, state, f"one ECU, {keep_permille} of 1000 of step {number}")
-
-    async def _end(self, world: Vehicle, state: str, *cuts: str) -> Scenario:
-        world.steps.wanted = lambda _: False
-        problem = await world.torn(state)
+        assert len(world.steps.cut) == len(world.steps.ecu_cuts), f"{cuts}: no ECU lost its power there"
+        world.steps.wanted = nothing
+        problem = await world.torn(state, allowed)
         shutil.rmtree(world.folder)
-        return Scenario(variant=self.variant, cuts=cuts, state=state, problem=problem)
+        return Scenario(variant=self.variant, kind=kind, cuts=cuts, state=state, problem=problem)
 
     def _new_folder(self) -> Path:
         self._count += 1
