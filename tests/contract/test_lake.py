@@ -13,7 +13,7 @@ import pytest
 from ringroad.kernel.errors import Corrupt, InvalidInput, Unavailable
 from ringroad.kernel.fault_counts import FaultCount
 from ringroad.storage.lake import ExposureRow, FaultRow, Lake, Rows, SampleRow, View
-from ringroad.storage.measures import Measurement, Window, measure_faults
+from ringroad.storage.measures import MARKS, Measurement, Window, measure_faults
 
 MINUTE_US = 60_000_000
 T0_US = 1_795_000_000_000_000 // (60 * MINUTE_US) * (60 * MINUTE_US)  # a full hour in November 2026
@@ -324,3 +324,18 @@ def test_the_queries_are_kept_as_readable_sql(tmp_path: Path) -> None:
 def test_empty_or_too_fine_windows_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(InvalidInput):
         replace(WINDOW, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_programme_is_a_value_of_the_questions_whatever_it_is_called(tmp_path: Path) -> None:
+    name = "it's <ecu>'"
+    rows = Rows(exposure=(seen("A", 0, programme=name), seen("A", 20, programme=name)))
+    rows = replace(rows, faults=(replace(fault("A", 10), programme=name),))
+    Lake(tmp_path).write(rows, first_seq=1, last_seq=1)
+    found = measure(Lake(tmp_path), replace(WINDOW, programme=name, ecu="brake"))
+    assert [(item.vehicles_exposed, item.vehicles_with_fault) for item in found.counts] == [(1, 1)]
+    assert measure(Lake(tmp_path), replace(WINDOW, programme=name, ecu=name)).counts == ()
+    assert measure(Lake(tmp_path)).counts == ()
+    told = " ".join(found.queries.values())
+    assert "'it''s <ecu>'''" in told
+    assert "'brake'" in told
+    assert not [mark for mark in MARKS.values() if isinstance(mark, int) and str(mark) in told]

@@ -259,6 +259,8 @@ def detect_now(
     """
     rule = policy or DetectPolicy()
     opened: list[Finding] = []
+    if not lake.files("faults"):
+        return opened  # no vehicle ever told of a fault
     for row in list(SQL.programmes(conn)):
         with apart(conn, programme_id=row["id"]):
             opened += _detect_programme(conn, lake, ids, clock, policy=rule, programme_id=row["id"])

@@ -165,13 +165,14 @@ class View:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
-    def table(self, name: str, *, since_us: int | None = None) -> Any:
+    @staticmethod
+    def table(name: str, *, since_us: int | None = None) -> Any:
         """Return the expression of `samples`, `faults` or `exposure`, duplicates removed.
 
         Of equal keys the first delivered wins, so that a later message cannot rewrite history.
         With `since_us` only rows from then on are read at all.
         """
-        raw = self.raw(name)
+        raw = _unbound(name)
         if since_us is not None:
             raw = raw.filter(raw.at_us >= since_us)
         ranked = raw.mutate(
@@ -181,14 +182,19 @@ class View:
         )
         return ranked.filter(ranked.copy == 0).drop("copy")
 
-    def raw(self, name: str) -> Any:
+    @staticmethod
+    def raw(name: str) -> Any:
         """Return the expression of a table as it was delivered, duplicates included."""
         return _unbound(name)
 
     def keep(self, name: str, expression: Any) -> Any:
         """Answer an expression once and return it as a table that further expressions can ask."""
-        self._connection.execute(f'CREATE TEMP TABLE "{name}" AS {sql_of(expression)}')
+        self.keep_sql(name, sql_of(expression))
         return ibis.table(expression.schema(), name=name)
+
+    def keep_sql(self, name: str, sql: str) -> None:
+        """Answer what `sql_of` returned once, as a table of that name."""
+        self._connection.execute(f'CREATE TEMP TABLE "{name}" AS {sql}')
 
     def add(self, name: str, rows: pa.Table) -> Any:
         """Give rows that are not of the lake a name in this view, and return them as a table to join with."""
@@ -198,7 +204,11 @@ class View:
     def rows(self, expression: Any) -> list[dict[str, Any]]:
         """Run one expression and return its rows."""
         # Compiled here and run by DuckDB itself: ibis 12 calls methods that DuckDB 2 deprecates.
-        result: list[dict[str, Any]] = self._connection.sql(sql_of(expression)).to_arrow_table().to_pylist()
+        return self.rows_sql(sql_of(expression))
+
+    def rows_sql(self, sql: str) -> list[dict[str, Any]]:
+        """Run what `sql_of` returned and return its rows."""
+        result: list[dict[str, Any]] = self._connection.sql(sql).to_arrow_table().to_pylist()
         return result
 
     def columns(self, expression: Any) -> dict[str, list[Any]]:

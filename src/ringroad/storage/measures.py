@@ -13,8 +13,10 @@ Invariant: a fault never counts without exposure; what was left out is counted a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import ibis
@@ -59,6 +61,29 @@ class Measurement:
     unbelieved_rows: int  # rows left out because their clock could not be believed
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Marks:
+    """A window whose values are not known yet: expressions of ibis, as long as a value is none of them."""
+
+    programme: Any
+    since_us: Any
+    until_us: Any
+    tick_us: Any
+    gap_us: Any
+    ecu: Any
+
+
+# Each value of a window, as it stands in the text that is compiled once: no other number or text of it is like these.
+MARKS: Mapping[str, int | str] = {
+    "programme": "<programme>",
+    "since_us": 7_100_000_000_000_000_001,
+    "until_us": 7_100_000_000_000_000_002,
+    "tick_us": 7_100_000_000_000_000_003,
+    "gap_us": 7_100_000_000_000_000_004,
+    "ecu": "<ecu>",
+}
+
+
 def measure_faults(lake: Lake, window: Window) -> Measurement:
     """Count first faults and time at risk per ECU, software version and fault code.
 
@@ -66,23 +91,19 @@ def measure_faults(lake: Lake, window: Window) -> Measurement:
         Unavailable: the lake cannot be read now.
         Corrupt: a file of the lake does not read back.
     """
+    steps, questions = (
+        {name: _filled(sql, window) for name, sql in each.items()}
+        for each in _compiled(of_one_ecu=window.ecu is not None)
+    )
 
     def ask(view: View) -> Measurement:
-        steps = {"at_risk": intervals_expression(view, window), "failures": faults_expression(view, window)}
-        spans, faults = (view.keep(name, step) for name, step in steps.items())
-        steps["first_failures"] = first_faults_expression(spans, faults)
-        first = view.keep("first_failures", steps["first_failures"])
-        questions = {
-            "cells": cells_expression(spans, first, tick_us=window.tick_us),
-            "versions": versions_expression(spans),
-            "reported": reported_expression(faults, first),
-            "clocks": clocks_expression(view, window),
-        }
-        answers = {name: view.rows(question) for name, question in questions.items()}
+        for name, sql in steps.items():
+            view.keep_sql(name, sql)
+        answers = {name: view.rows_sql(sql) for name, sql in questions.items()}
         clocks = {row["believed"]: row["rows"] for row in answers["clocks"]}
         return Measurement(
             counts=_counts(answers),
-            queries={name: sql_of(question) for name, question in (steps | questions).items()},
+            queries=steps | questions,
             exposure_rows=clocks.get(True, 0),
             unbelieved_rows=clocks.get(False, 0),
         )
@@ -90,10 +111,46 @@ def measure_faults(lake: Lake, window: Window) -> Measurement:
     return lake.read(ask)
 
 
-def intervals_expression(view: View, window: Window) -> Any:
+@cache
+def _compiled(*, of_one_ecu: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the SQL of what is kept on the way and of what is asked, with marks for the window's values.
+
+    Once: making the expressions and their text takes longer than the answers, and a worker asks every few seconds.
+    """
+    marks = _Marks(
+        **{name: ibis.literal(mark) for name, mark in MARKS.items() if name != "ecu"},
+        ecu=ibis.literal(MARKS["ecu"]) if of_one_ecu else None,
+    )
+    steps = {"at_risk": intervals_expression(marks), "failures": faults_expression(marks)}
+    spans, faults = (ibis.table(step.schema(), name=name) for name, step in steps.items())
+    steps["first_failures"] = first_faults_expression(spans, faults)
+    first = ibis.table(steps["first_failures"].schema(), name="first_failures")
+    questions = {
+        "cells": cells_expression(spans, first, tick_us=marks.tick_us),
+        "versions": versions_expression(spans),
+        "reported": reported_expression(faults, first),
+        "clocks": clocks_expression(marks),
+    }
+    steps_sql, questions_sql = (
+        {name: sql_of(each) for name, each in group.items()} for group in (steps, questions)
+    )
+    return steps_sql, questions_sql
+
+
+def _filled(sql: str, window: Window) -> str:
+    """Return the text with the window's values in place of their marks."""
+    values = {_literal(mark): getattr(window, name) for name, mark in MARKS.items()}
+    return re.sub("|".join(values), lambda found: _literal(values[found[0]]), sql)
+
+
+def _literal(value: int | str) -> str:
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+def intervals_expression(window: _Marks) -> Any:
     """Return the time at risk: one row per vehicle, ECU, version and stretch of observation."""
-    seen = view.table("exposure")
-    failing = view.raw("faults")
+    seen = View.table("exposure")
+    failing = View.raw("faults")
     # Only ECUs with a fault row can matter; most never have one.
     seen = seen.semi_join(failing, seen.ecu == failing.ecu)
     seen = seen.filter(
@@ -123,9 +180,9 @@ def intervals_expression(view: View, window: Window) -> Any:
     return spans.filter(spans.start_us < spans.end_us)
 
 
-def faults_expression(view: View, window: Window) -> Any:
+def faults_expression(window: _Marks) -> Any:
     """Return the fault rows of the window that mean a failure and whose clock can be believed."""
-    faults = view.table("faults")
+    faults = View.table("faults")
     faults = faults.filter(
         faults.programme == window.programme,
         faults.clock.isin(BELIEVED),
@@ -159,7 +216,7 @@ def first_faults_expression(spans: Any, faults: Any) -> Any:
     return met.group_by("vin", "variant", "ecu", "software_version", "code").agg(fault_us=met.fault_us.min())
 
 
-def cells_expression(spans: Any, first: Any, *, tick_us: int) -> Any:
+def cells_expression(spans: Any, first: Any, *, tick_us: Any) -> Any:
     """Return vehicles with a first fault and time at risk per ECU, version, code, tick and variant."""
     key = ["ecu", "software_version", "variant", "tick"]
     parts = spans.mutate(
@@ -214,9 +271,9 @@ def reported_expression(faults: Any, first: Any) -> Any:
     )
 
 
-def clocks_expression(view: View, window: Window) -> Any:
+def clocks_expression(window: _Marks) -> Any:
     """Return how many exposure rows there are with and without a clock that can be believed."""
-    rows = view.table("exposure")
+    rows = View.table("exposure")
     rows = rows.filter(rows.programme == window.programme)
     rows = rows.mutate(believed=rows.clock.isin(BELIEVED))
     return rows.group_by("believed").agg(rows=rows.count())
