@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import nats
 import psycopg
 import pytest
@@ -145,6 +146,35 @@ def test_killed_engines_are_started_again_without_loss(old: Installation) -> Non
     publish(old.nats_url(), 1)
     assert read_rows(old.database_url()) == ["before", "later"]
     assert stored(old.nats_url()) == 21
+
+
+def test_a_nats_that_hangs_is_told_by_health_status_and_doctor_until_it_answers(old: Installation) -> None:
+    done = old.run("up", "--detach")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = old.wait_well()
+    assert told["health"]["telemetry"] == "ok"
+    nats_pid = told["pids"]["nats"]
+
+    def telemetry() -> str:
+        answer = httpx.get(f"http://127.0.0.1:{old.env['RINGROAD_HTTP_PORT']}/health", timeout=30)
+        assert answer.status_code == 200
+        return str(answer.json()["telemetry"])
+
+    os.kill(nats_pid, signal.SIGSTOP)
+    try:
+        eventually(lambda: telemetry().startswith("silent since"), within_s=90)
+        status = old.run("status")
+        doctor = old.run("doctor")
+    finally:
+        os.kill(nats_pid, signal.SIGCONT)
+    assert status.returncode == doctor.returncode == EXIT_STATUS["unavailable"]
+    assert "telemetry   silent since" in status.stdout
+    assert "hint: look at NATS" in status.stdout
+    assert "FAIL  telemetry   silent since" in doctor.stdout
+    assert "hint: look at NATS" in doctor.stdout
+    eventually(lambda: telemetry() == "ok", within_s=60)
+    assert old.wait_well()["hint"] == ""
+    assert "ok    telemetry   is read as it comes" in old.run("doctor").stdout
 
 
 def test_a_killed_server_and_worker_are_started_again(old: Installation) -> None:

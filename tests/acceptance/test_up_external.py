@@ -75,7 +75,14 @@ def test_everything_works_on_engines_of_somebody_else(
             lambda: record.execute("SELECT reason FROM quarantine").fetchone() is not None, within_s=30
         )
     health = httpx.get(f"http://127.0.0.1:{new.env['RINGROAD_HTTP_PORT']}/health", timeout=30).json()
-    assert health == {"status": "ok", "database": True, "express": True, "gateways": "ok"}
+    assert health == {
+        "status": "ok",
+        "database": True,
+        "express": True,
+        "gateways": "ok",
+        "telemetry": "ok",
+        "hint": "",
+    }
     token = next(line.split()[1] for line in done.stdout.splitlines() if line.strip().startswith("token"))
     add_a_package(new, token)
     assert len([path for path in (new.folder / "store").rglob("*") if path.is_file()]) == 1

@@ -63,7 +63,14 @@ def test_the_cookie_is_for_tls_alone_when_a_trusted_proxy_ends_it(
 
 def test_health_tells_of_the_database_and_of_a_missing_express_way(client: httpx.Client) -> None:
     answer = client.get("/health")  # no gateways here, and so nothing to be express about
-    healthy = {"status": "ok", "database": True, "gateways": "ok", "express": False}
+    healthy = {
+        "status": "ok",
+        "database": True,
+        "gateways": "ok",
+        "telemetry": "ok",
+        "hint": "",
+        "express": False,
+    }
     assert (answer.status_code, answer.json()) == (200, healthy)
 
 

@@ -53,11 +53,12 @@ class Installation:
 
     def status(self) -> dict[str, Any]:
         """What `ringroad status` looks at, without the cost of a process."""
-        health, state = look(self.settings()), read_state(self.settings())
+        (health, hint), state = look(self.settings()), read_state(self.settings())
         well = all(word == "ok" for word in health.values())
         return {
             "well": well,
             "health": health,
+            "hint": hint,
             "pids": {"supervisor": state.get("pid")} | state.get("children", {}),
         }
 

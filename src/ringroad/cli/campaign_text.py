@@ -53,6 +53,7 @@ def campaign_head(row: Row, plan: Row | None, recovery: Row | None = None) -> st
             ("release", f"{row['release_name']} {row['release_version']}"),
             ("state", row["state"] + (f": {reason_words(row['state_reason'])}" if row["state_reason"] else "")),
             ("harm", f"holds it: {reason_words(row['harm_holds'])}" if row.get("harm_holds") else ""),
+            ("telemetry", _silent(row)),
             ("wave", f"{row['wave']} of {len(document.get('wave_vehicles', []))}" if row["wave"] and plan else ""),
             ("vehicles", _outcomes(row) if row["vehicles"] else ""),
             ("returns", _returns(row)),
@@ -64,6 +65,14 @@ def campaign_head(row: Row, plan: Row | None, recovery: Row | None = None) -> st
             ("finished", exactly(row["finished_at"]) if row["finished_at"] else ""),
         )
     )  # fmt: skip
+
+
+def _silent(row: Row) -> str:
+    """Return that what the campaign compares does not arrive; nothing while it does."""
+    since = row.get("telemetry_silent_since")
+    if not since:
+        return ""
+    return f"silent since {exactly(since)}: what it compares is not known, and its gate holds; ringroad doctor says why"
 
 
 def recovery_text(recovery: Row) -> str:

@@ -25,6 +25,7 @@ from ringroad.cli.shell import Shell
 from ringroad.cli.supervisor import check_var, read_state
 from ringroad.cli.tables import counted, size
 from ringroad.kernel.errors import Corrupt, RingroadError, Unavailable
+from ringroad.signal.store_silence import read_silence
 from ringroad.storage.blobs import Blobs, Stored
 from ringroad.storage.broker import HOST, check_home, check_port, find_server
 from ringroad.storage.db import connect
@@ -108,6 +109,8 @@ def examine(shell: Shell) -> Iterator[Check]:
     if running or current.database_url:
         yield _check("images", lambda: _images(shell))
         yield _check("sites", lambda: _sites(shell))
+    if running and not read_state(current).get("engines_only"):  # a server looks
+        yield _check("telemetry", lambda: _telemetry(shell))
     if not current.site.is_dir():  # a site signs nothing
         yield _check("keys", lambda: _keys(current))
 
@@ -227,6 +230,14 @@ def _sites(shell: Shell) -> str:
             f"newer than this hub: {', '.join(newer)}; what they tell waits there", hint="bring this hub up to date"
         )  # fmt: skip
     return f"{counted(len(sites), 'site')} connected" if sites else "none"
+
+
+def _telemetry(shell: Shell) -> str:
+    with connect(shell.resolved().database_url) as conn:
+        silence = read_silence(conn)
+    if silence is not None:
+        raise Unavailable(silence.text, hint=silence.hint)
+    return "is read as it comes"
 
 
 def _unnamed(images: Sequence[Stored]) -> str:

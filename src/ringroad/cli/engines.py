@@ -81,11 +81,11 @@ def down(shell: Shell) -> None:
 def status(shell: Shell) -> int:
     """Show what runs and whether it is well; exit status 7 when something is not."""
     settings = shell.settings()
-    health = look(settings)
+    health, hint = look(settings)
     well = all(word == "ok" for word in health.values())
-    text = "\n".join(f"{name:<12}{word}" for name, word in health.items())
+    text = "\n".join([f"{name:<12}{word}" for name, word in health.items()] + [f"hint: {hint}"] * bool(hint))
     pids = {"supervisor": read_state(settings).get("pid")} | read_state(settings).get("children", {})
-    shell.show({"well": well, "health": health, "pids": pids}, text=text)
+    shell.show({"well": well, "health": health, "hint": hint, "pids": pids}, text=text)
     return 0 if well else STATUS_UNWELL
 
 

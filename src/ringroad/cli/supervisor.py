@@ -413,26 +413,32 @@ def answers(host: str, port: int) -> bool:
         return False
 
 
-def server_health(host: str, port: int) -> str:
-    """Return "ok", or what the server lets go for its load; its database has a line of its own."""
+def server_health(host: str, port: int) -> tuple[dict[str, str], str]:
+    """Return of the server "ok", or what it lets go for its load, and what it says of telemetry; and what to look at.
+
+    Its database has a line of its own.
+    """
     line = http.client.HTTPConnection(host, port, timeout=HEALTH_S_MAX)
     try:
         line.request("GET", "/health")
-        return str(json.loads(line.getresponse().read(HEALTH_BYTES_MAX))["gateways"])
-    except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
-        return "does not answer"
+        told = json.loads(line.getresponse().read(HEALTH_BYTES_MAX))
+        health = {"server": str(told["gateways"])}
+        telemetry = str(told.get("telemetry") or "")  # empty while it cannot know
+        return health | ({"telemetry": telemetry} if telemetry else {}), str(told.get("hint") or "")
+    except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError, AttributeError):
+        return {"server": "does not answer"}, ""
     finally:
         line.close()
 
 
-def look(settings: Settings) -> dict[str, str]:
-    """Return the health of each part: "ok", or what is wrong with it."""
-    state = read_state(settings)
+def look(settings: Settings) -> tuple[dict[str, str], str]:
+    """Return the health of each part, "ok" or what is wrong with it; and what to look at, where the server knows."""
+    state, hint = read_state(settings), ""
     health = {"supervisor": "ok" if state else "not running"}
     try:
         resolved = resolve(settings)
     except RingroadError as error:
-        return health | {"engines": error.message}
+        return health | {"engines": error.message}, error.hint
     try:
         with psycopg.connect(resolved.database_url, connect_timeout=3) as conn:
             conn.execute("SELECT 1")
@@ -449,8 +455,9 @@ def look(settings: Settings) -> dict[str, str]:
             pid = state.get("children", {}).get(name)
             health[name] = "ok" if pid and is_alive(pid) else "not running"
         if health["server"] == "ok":
-            health["server"] = server_health(settings.http_host, settings.http_port)
-    return health
+            told, hint = server_health(settings.http_host, settings.http_port)
+            health |= told
+    return health, hint
 
 
 def end_supervisor(settings: Settings, clock: Clock) -> int:

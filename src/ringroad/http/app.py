@@ -196,14 +196,16 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
         app.state.ctx = ctx
         ctx.pool.open(wait=False)
         await ctx.feed.start()
-        if ctx.link is not None:
-            await ctx.link.start()
+        for each in (ctx.link, ctx.watch):
+            if each is not None:
+                await each.start()
         if gateways is not None:
             await gateways.start()
 
     async def stop(_app: Litestar) -> None:
-        if ctx.link is not None:
-            await ctx.link.stop()
+        for each in (ctx.link, ctx.watch):
+            if each is not None:
+                await each.stop()
         await ctx.feed.stop()
         if gateways is not None:
             await gateways.stop()

@@ -16,6 +16,7 @@ from ringroad.build.repository.store import OnlineSigners
 from ringroad.http.auth import Throttle
 from ringroad.http.device.overload import LoadPolicy, Pressure
 from ringroad.http.events import FactFeed
+from ringroad.http.telemetry_watch import TelemetryWatch
 from ringroad.http.vehicle_link import VehicleLink
 from ringroad.kernel.clock import Clock, Ids, new_secret
 from ringroad.publish.horizon import Horizon
@@ -47,6 +48,7 @@ class Context:
     streams: list[str] = field(default_factory=list)  # of events that are open: whose each is
     asking: list[str] = field(default_factory=list)  # vehicles whose answer somebody waits for
     link: VehicleLink | None = None  # None: no NATS; requests to vehicles wait for a server that has one
+    watch: TelemetryWatch | None = None  # of telemetry; likewise
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -98,6 +100,7 @@ def make_context(
     return Context(
         settings=settings,
         link=VehicleLink(settings.nats_url, borrow, clock=clock, ids=ids) if settings.nats_url else None,
+        watch=TelemetryWatch(settings.nats_url, borrow, clock=clock, ids=ids) if settings.nats_url else None,
         clock=clock,
         ids=ids,
         pool=pool,

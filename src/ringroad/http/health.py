@@ -9,6 +9,7 @@ from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
 from ringroad.http.express import EXTENSION
 from ringroad.http.routes import Req, route
+from ringroad.signal.store_silence import read_silence
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,6 +18,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     status: str  # ok, overloaded, degraded
     database: bool
     gateways: str  # ok, or what the process that answers turns away
+    telemetry: str = ""  # ok, or since when it is silent and why; empty while the database does not answer
+    hint: str = ""  # what to look at, where something is wrong with it
     express: (
         bool  # polls and reports go past ASGI; False: something wraps the application, and they cost more
     )
@@ -24,17 +27,27 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 @route("GET", "/health", role=Role.VIEWER, tag="health", public=True)
 def get_health(ctx: Ctx, request: Req) -> Response[Health]:
-    """Answer 200 while the server works, if overloaded, and 503 while the database does not."""
+    """Answer 200 while the server works, if overloaded or without telemetry, and 503 while the database does not.
+
+    Vehicles poll and report without telemetry: who sends them elsewhere for that sends them away.
+    """
     shed = ctx.pressure.shed
     express = EXTENSION in (request.scope.get("extensions") or {})
     try:
         with ctx.pool.connection(timeout=1.0) as conn:
-            conn.execute("SELECT 1")
+            silence = read_silence(conn)
     except Exception:  # noqa: BLE001 - whatever is wrong, the answer is the same
         health = Health(status="degraded", database=False, gateways=shed.text, express=express)
         return Response(health, status_code=503)
-    status = "overloaded" if shed else "ok"
-    return Response(Health(status=status, database=True, gateways=shed.text, express=express))
+    health = Health(
+        status="degraded" if silence else "overloaded" if shed else "ok",
+        database=True,
+        gateways=shed.text,
+        telemetry=silence.text if silence else "ok",
+        hint=silence.hint if silence else "",
+        express=express,
+    )
+    return Response(health)
 
 
 handlers = [get_health]

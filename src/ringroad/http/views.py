@@ -244,6 +244,7 @@ class CampaignView(View, frozen=True, kw_only=True):
     returns_failed: int = 0  # of those: it came to nothing, and can be ordered again
     gone_back: int = 0  # of those that installed it: they returned, and are not on it
     harm_holds: str | None = None  # why the gate holds it for harm; none while it does not
+    telemetry_silent_since: datetime | None = None  # of one under way that compares what vehicles send
 
 
 class WaveCount(View, frozen=True, kw_only=True):

@@ -52,6 +52,8 @@ class FactKind(StrEnum):
     """
 
     SIGNAL_OBSERVED = "signal.observed"
+    TELEMETRY_LOST = "telemetry.lost"
+    TELEMETRY_BACK = "telemetry.back"
     DEMAND_SET = "demand.set"
     DEMAND_IMPORTED = "demand.imported"
     DEMAND_SIGNALLED = "demand.signalled"
@@ -206,6 +208,8 @@ class FactKind(StrEnum):
 STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
     {
         FactKind.SIGNAL_OBSERVED: Stage.SIGNAL,
+        FactKind.TELEMETRY_LOST: Stage.SIGNAL,
+        FactKind.TELEMETRY_BACK: Stage.SIGNAL,
         FactKind.DEMAND_SET: Stage.SIGNAL,
         FactKind.DEMAND_IMPORTED: Stage.SIGNAL,
         FactKind.DEMAND_SIGNALLED: Stage.SIGNAL,

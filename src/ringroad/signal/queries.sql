@@ -36,6 +36,9 @@ SELECT id FROM programme ORDER BY id;
 -- name: lock_detection$
 SELECT pg_advisory_xact_lock(hashtext('ringroad.detect ' || :programme_id));
 
+-- name: lock_silence$
+SELECT pg_advisory_xact_lock(hashtext('ringroad.telemetry silence'));
+
 -- name: finding_keys
 SELECT ecu, software_version, fault_code,
        bool_or(state IN ('open', 'accepted')) AS live, max(closed_at) AS closed_at

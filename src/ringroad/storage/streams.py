@@ -172,6 +172,21 @@ async def ensure_consumer(nats_url: str) -> None:
         ) from error
 
 
+async def read_backlog(client: Client, *, within_s: float) -> tuple[int, int]:
+    """Return how many messages of telemetry the lake has not taken yet, and up to which it took all of them.
+
+    Raises:
+        nats.errors.Error: the stream does not answer within so many seconds, or is not there.
+    """
+    js = client.jetstream(timeout=within_s)
+    try:
+        lake = await js.consumer_info(TELEMETRY.stream, TELEMETRY.consumer)
+    except NotFoundError:  # no worker ever read it
+        return (await js.stream_info(TELEMETRY.stream)).state.messages, 0
+    waiting = (lake.num_pending or 0) + (lake.num_ack_pending or 0)
+    return waiting, lake.ack_floor.stream_seq if lake.ack_floor else 0
+
+
 async def _pull(
     client: Client,
     handle: Handler,

@@ -6,6 +6,7 @@ import pytest
 
 from ringroad.cli.campaign_return import returns_text
 from ringroad.cli.campaign_text import (
+    campaign_head,
     cancelled_word,
     difference_text,
     ends_text,
@@ -37,6 +38,27 @@ def campaign(**more: Any) -> dict[str, Any]:
 )
 def test_whoever_watches_is_told_that_vehicles_were_let_go(more: dict[str, Any], says: str) -> None:
     assert progress_line(campaign(**more)).endswith(says)
+
+
+@pytest.mark.parametrize(
+    ("since", "told"),
+    [
+        (
+            "2026-11-25T14:02:05Z",
+            ["telemetry  silent since 2026-11-25 14:02:05 UTC: what it compares is not known, and its gate holds; ringroad doctor says why"],
+        ),
+        (None, []),
+    ],
+)  # fmt: skip
+def test_a_campaign_says_that_telemetry_is_silent(since: str | None, told: list[str]) -> None:
+    row = campaign(
+        id="campaign_1", release_name="Q", release_version="2", plan_id=None, lap_id=None, created_by="ann",
+        created_at="2026-11-25T12:00:00Z", finished_at=None, telemetry_silent_since=since,
+    )  # fmt: skip
+    lines = campaign_head(row, None).splitlines()
+    assert [" ".join(line.split()) for line in lines if line.startswith("telemetry")] == [
+        " ".join(line.split()) for line in told
+    ]
 
 
 def test_a_wave_whose_vehicles_are_on_their_way_says_so_of_those_that_wait() -> None:

@@ -30,6 +30,7 @@ from ringroad.http.context import Context, Ctx
 from ringroad.http.traces import built
 from ringroad.http.views import LapView, Overview
 from ringroad.kernel.facts import Stage
+from ringroad.signal.store_silence import read_silence
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import read_facts
 
@@ -45,8 +46,9 @@ def loop_page(ctx: Ctx, request: Req) -> Response[Any]:
         o = reading.overview(conn)
         laps = [_lap(ctx, conn, view) for view in reading.laps(conn, limit=LAPS_SHOWN)]
         facts = reading.facts(conn, limit=14)
+        silence = read_silence(conn)
     return page(
-        "loop.html", load=ctx.pressure.shed, account=request.user, url=url_of(request), o=o, stops=_stops(o), laps=laps, facts=facts,
+        "loop.html", load=ctx.pressure.shed, silence=silence, account=request.user, url=url_of(request), o=o, stops=_stops(o), laps=laps, facts=facts,
         stages=[stage.value for stage in Stage],
     )  # fmt: skip
 

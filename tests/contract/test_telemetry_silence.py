@@ -1,0 +1,241 @@
+"""NATS stops answering, or nobody reads telemetry: it is told once, shown everywhere, and over by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import nats
+import pytest
+
+from ringroad.http import reading
+from ringroad.http.auth import Role
+from ringroad.http.telemetry_watch import TelemetryWatch
+from ringroad.kernel.clock import SystemClock, SystemIds
+from ringroad.kernel.facts import FactKind
+from ringroad.ship.gate import GatePolicy
+from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
+from ringroad.ship.plan import WaveSize
+from ringroad.signal.silence import UNANSWERED_S, UNTAKEN_S, Backlog, Silence, Watched, Why
+from ringroad.signal.store_silence import read_silence, tell_back, tell_silence
+from ringroad.storage.broker import Broker, ensure_stream
+from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.ledger import read_facts
+from support.console_server import PASSWORD, add_account, serving
+from support.fleet import CountingIds, Story, add_vehicles, fill_programme
+from support.ports import free_port
+
+pytestmark = pytest.mark.engines
+
+SINCE = datetime(2026, 11, 25, 14, 2, 5, tzinfo=UTC)
+TOPIC = "ringroad.v1.RRTEST00000000001.telemetry"
+
+
+class LateClock(SystemClock):
+    """The machine's clock, moved on by hand."""
+
+    def __init__(self) -> None:
+        self.late_s = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.late_s)
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.late_s
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    server = Broker(home=tmp_path / "nats", clock=SystemClock(), port=free_port(), mqtt_port=free_port())
+    server.start()
+    asyncio.run(ensure_stream(server.url(), bytes_max=64 * 1024**2))
+    yield server
+    assert server.process is not None
+    server.process.send_signal(signal.SIGCONT)
+    server.stop()
+
+
+def watch_of(broker: Broker, conn: Connection, clock: LateClock) -> TelemetryWatch:
+    @contextmanager
+    def borrow() -> Iterator[Connection]:
+        with transaction(conn):
+            yield conn
+
+    return TelemetryWatch(broker.url(), borrow, clock=clock, ids=SystemIds())
+
+
+def told(conn: Connection) -> list[FactKind]:
+    return [fact.kind for fact in read_facts(conn, subject="telemetry")]
+
+
+def test_a_nats_that_hangs_is_told_once_and_so_is_that_it_answers_again(
+    conn: Connection, broker: Broker
+) -> None:
+    clock = LateClock()
+
+    async def scenario() -> None:
+        one, other = (watch_of(broker, conn, clock) for _ in range(2))
+        assert broker.process is not None
+        await one.look()
+        await other.look()
+        began = clock.now()
+        broker.process.send_signal(signal.SIGSTOP)
+        clock.late_s += UNANSWERED_S + 1
+        await one.look()
+        await other.look()
+        silence = read_silence(conn)
+        assert silence is not None
+        assert (silence.why, abs(silence.since - began) < timedelta(seconds=5)) == (Why.UNANSWERED, True)
+        broker.process.send_signal(signal.SIGCONT)
+        await other.look()
+        await one.look()
+        assert read_silence(conn) is None
+        await one.stop()
+        await other.stop()
+
+    asyncio.run(scenario())
+    lost, back = read_facts(conn, subject="telemetry")
+    assert (lost.kind, back.kind) == (FactKind.TELEMETRY_LOST, FactKind.TELEMETRY_BACK)
+    assert (lost.body, back.causes) == ({"why": "unanswered"}, (lost.id,))
+    assert back.body["silent_s"] >= UNANSWERED_S
+
+
+def test_a_nats_that_was_killed_is_told_and_so_is_that_it_was_started_again(
+    conn: Connection, broker: Broker
+) -> None:
+    clock = LateClock()
+
+    async def scenario() -> None:
+        watch = watch_of(broker, conn, clock)
+        await watch.look()
+        assert broker.process is not None
+        broker.process.kill()
+        broker.process.wait(10)
+        await watch.look()
+        assert told(conn) == []  # it may come back
+        clock.late_s += UNANSWERED_S + 1
+        await watch.look()
+        assert told(conn) == [FactKind.TELEMETRY_LOST]
+        await asyncio.to_thread(broker.start)
+        await watch.look()
+        await watch.stop()
+
+    asyncio.run(scenario())
+    assert told(conn) == [FactKind.TELEMETRY_LOST, FactKind.TELEMETRY_BACK]
+
+
+def test_telemetry_that_no_worker_takes_is_told(conn: Connection, broker: Broker) -> None:
+    clock = LateClock()
+
+    async def scenario() -> None:
+        watch = watch_of(broker, conn, clock)
+        client = await nats.connect(broker.url())
+        await client.jetstream().publish(TOPIC, b"{}")
+        await watch.look()
+        clock.late_s += UNTAKEN_S + 1
+        await watch.look()
+        silence = read_silence(conn)
+        assert silence is not None
+        assert silence.why is Why.UNTAKEN
+        newer = watch_of(broker, conn, clock)  # a server that was started again knows no better
+        await newer.look()
+        assert told(conn) == [FactKind.TELEMETRY_LOST]
+        await client.jetstream().purge_stream("TELEMETRY")
+        await newer.look()
+        for each in (watch, newer):
+            await each.stop()
+        await client.close()
+
+    asyncio.run(scenario())
+    assert told(conn) == [FactKind.TELEMETRY_LOST, FactKind.TELEMETRY_BACK]
+
+
+def test_what_was_seen_before_a_silence_was_told_does_not_end_it(conn: Connection) -> None:
+    now = SystemClock().now()
+    seen = Watched(answered_s=0.0).after(Backlog(waiting=0, taken=0), now_s=1.0)
+    with transaction(conn):
+        tell_silence(conn, SystemIds(), Silence(since=now, why=Why.UNANSWERED), now=now)
+        for seconds, over in ((-1, False), (1, True), (2, False)):
+            asked_at = now + timedelta(seconds=seconds)
+            assert tell_back(conn, SystemIds(), seen, asked_at=asked_at, now=asked_at) is over
+
+
+@pytest.fixture
+def silent(pg_url: str) -> Callable[[], None]:
+    """Telemetry is silent since 14:02; what is given ends it."""
+    clock, ids = SystemClock(), SystemIds()
+    with connect(pg_url) as conn, transaction(conn):
+        tell_silence(conn, ids, Silence(since=SINCE, why=Why.UNANSWERED), now=clock.now())
+
+    def end() -> None:
+        seen = Watched(answered_s=0.0).after(Backlog(waiting=0, taken=0), now_s=1.0)
+        later = clock.now() + timedelta(days=1)
+        with connect(pg_url) as conn, transaction(conn):
+            assert tell_back(conn, ids, seen, asked_at=later, now=later)
+
+    return end
+
+
+def test_health_and_pages_say_that_telemetry_is_silent_and_polling_goes_on(
+    conn: Connection, pg_url: str, tmp_path: Path, silent: Callable[[], None]
+) -> None:
+    add_account(pg_url, "vera", Role.VIEWER)
+    page_of = f"/campaigns/{begin(conn, COMPARED['what vehicles send'])}"
+    with serving(pg_url, tmp_path) as origin, httpx.Client(base_url=origin, timeout=30) as client:
+        client.post("/login", data={"name": "vera", "password": PASSWORD})
+
+        def shown() -> list[bool]:
+            said = {
+                "/": "Telemetry is silent since",
+                page_of: "Telemetry is silent since",
+                "/campaigns": "telemetry is silent",
+            }
+            return [words in client.get(page).text for page, words in said.items()]
+
+        answer = client.get("/health")
+        assert answer.status_code == 200  # a load balancer takes no server away for it
+        health = answer.json()
+        assert (health["status"], health["database"], health["gateways"]) == ("degraded", True, "ok")
+        assert health["telemetry"].startswith("silent since 2026-11-25 14:02:05 UTC: NATS")
+        assert "NATS" in health["hint"]
+        assert shown() == [True, True, True]
+        silent()
+        assert client.get("/health").json()["telemetry"] == "ok"
+        assert shown() == [False, False, False]
+
+
+COMPARED = {
+    "what vehicles send": SequentialPolicy(metrics=(Metric(name=MetricName.FAULT, margin_milli=1_250),)),
+    "their reports": SequentialPolicy(metrics=(Metric(name=MetricName.INSTALL_FAILED, margin_milli=3_000),)),
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("compared", COMPARED)
+def test_a_campaign_that_compares_what_vehicles_send_says_that_telemetry_is_silent(
+    conn: Connection, silent: Callable[[], None], compared: str
+) -> None:
+    begin(conn, COMPARED[compared])
+    (campaign,) = reading.campaigns(conn)
+    waits = compared == "what vehicles send"
+    assert campaign.telemetry_silent_since == (SINCE if waits else None)
+    silent()
+    (campaign,) = reading.campaigns(conn)
+    assert campaign.telemetry_silent_since is None
+
+
+def begin(conn: Connection, policy: SequentialPolicy | None) -> str:
+    """Start a campaign that compares so, and return its id."""
+    ids = CountingIds()
+    fill_programme(conn, ids)
+    add_vehicles(conn, range(40))
+    story = Story(conn, ids)
+    story.start(
+        gate=GatePolicy(sequential=policy), control=WaveSize(vehicles=20) if policy else None, waves=(1,)
+    )
+    return story.campaign_id
