@@ -92,8 +92,8 @@ def decide_return(
     """Decide the signed return of a vehicle that has `bad` to what its ECUs ran before.
 
     1. The vehicle still runs `bad` on every ECU that `bad` touched; else it moved on by itself. Others stay as they are.
-    2. Each goes back to the package of the image that it ran, as it is on record; where nothing is, to what the release
-       before put on it. Nothing is guessed: an image that nobody knows, or that no package holds, refuses the return.
+    2. Each goes back to the package of the image that it ran, as it is on record: the one of the release before, if that
+       has this image and a counter that suffices; where nothing is on record, to what that release put on it. Nothing is guessed: an image that nobody knows, or that no package holds, refuses the return.
     3. Counters only go up: each package to return to has at least the counter of the image that runs now,
        for that is what the ECU committed. Otherwise the maker must sign the old image anew, with a higher one.
     4. At least one ECU gets another image.
@@ -114,13 +114,15 @@ def decide_return(
         ecu = vehicle.ecus.get(name)
         if ecu is None or ecu.image_sha256 != package.image_sha256:  # 1
             return NoContent(f"not_on_release: {name}")
+        committed = max(
+            images.counter_of.get(package.image_sha256, package.release_counter), package.release_counter
+        )
         earlier = _package_before(
-            vehicle, package, previous, images, before.get(name, NOTHING_ON_RECORD)
+            vehicle, package, previous, images, before.get(name, NOTHING_ON_RECORD), committed=committed
         )  # 2
         if isinstance(earlier, NoContent):
             return earlier
-        committed = images.counter_of.get(package.image_sha256, package.release_counter)
-        if earlier.release_counter < max(committed, package.release_counter):  # 3
+        if earlier.release_counter < committed:  # 3
             return NoContent(f"release_counter: {name}")
         packages[name] = earlier
     if all(packages[name].image_sha256 == package.image_sha256 for name, package in touched.items()):  # 4
@@ -130,15 +132,24 @@ def decide_return(
 
 
 def _package_before(
-    vehicle: VehicleFacts, package: PackageFacts, previous: ReleaseFacts, images: KnownImages, before: Before
+    vehicle: VehicleFacts,
+    package: PackageFacts,
+    previous: ReleaseFacts,
+    images: KnownImages,
+    before: Before,
+    *,
+    committed: int,
 ) -> PackageFacts | NoContent:
     """Find what one ECU goes back to."""
+    named = previous.variants.get(vehicle.variant, {}).get(package.ecu)
     if before.image_sha256 is not None:
+        # Several packages can hold one image, each with its own version: the release before says which one it was.
+        if named and named.image_sha256 == before.image_sha256 and committed <= named.release_counter:
+            return named
         found = images.packages.get((package.ecu, before.image_sha256))
         return found or NoContent(f"image_not_ours: {package.ecu}")
     if before.known:  # it ran this image already
         return package
-    named = previous.variants.get(vehicle.variant, {}).get(package.ecu)
     return named or NoContent(f"before_unknown: {package.ecu}")
 
 

@@ -216,6 +216,20 @@ def test_no_record_leads_below_a_committed_counter() -> None:
     assert returned(ONLY_A, {"b": ran("b@0")}, images=low) == NoContent("release_counter: b")
 
 
+@pytest.mark.parametrize(("counter", "version"), [(2, "1"), (1, "1.5")])
+def test_of_packages_of_one_image_a_vehicle_returns_to_the_one_of_its_release_if_the_ecu_takes_it(
+    counter: int, version: str
+) -> None:
+    same = package(
+        "b", "1.5", 9, image_sha256="b@1"
+    )  # a newer release holds the image again, under its own version
+    images = dataclasses.replace(IMAGES, packages={**IMAGES.packages, ("b", "b@1"): same})
+    previous = dataclasses.replace(
+        ONLY_A, variants={"city": {"a": package("a", "1", 2), "b": package("b", "1", counter)}}
+    )
+    assert files(returned(previous, {"b": ran("b@1")}, images=images)) == {"a-1.bin", f"b-{version}.bin"}
+
+
 def test_ecus_of_several_releases_go_back_as_they_came_the_last_first_under_the_conditions_of_both() -> None:
     bad = release(
         "2", 2, ecus=("a", "b"), groups=(Group(name="one", ecus=("b",)), Group(name="two", ecus=("a",), after=("one",))),
