@@ -48,7 +48,7 @@ def test_why_a_gate_should_do_something_else_has_the_width_of_the_page(
         expect(page.get_by_role("status").filter(has_text="Live")).to_be_visible()
         page.goto("/quality")
         gates = page.locator("#gates")
-        why = gates.get_by_role("cell").filter(has_text="looking at 1,000 vehicles catches")
+        why = gates.get_by_role("cell").filter(has_text="looking at 1,000 vehicles would catch")
         expect(why).to_contain_text("all of van, cell lot B-17")
         expect(why.get_by_role("button")).to_have_text("Inspect all of 1 kind, and 5.0 % of others")
         box, button = why.bounding_box(), why.get_by_role("button").bounding_box()

@@ -159,8 +159,8 @@ def gates_text(rows: Sequence[Mapping[str, Any]]) -> str:
             lines.append(f"    so decided: {row['decided']}")
         if row["changes"]:
             lines.append(
-                f"    should inspect {row['proposed_permille'] / 10:g} %: of 1,000 vehicles {row['escapes_then']:.2f}"
-                f" would escape instead of {row['escapes_now']:.2f}, at a cost of {row['cost_then']:.0f} instead of"
+                f"    should inspect {row['proposed_permille'] / 10:g} %: of 1,000 vehicles an estimated"
+                f" {row['escapes_then']:.2f} would escape instead of {row['escapes_now']:.2f}, at a cost of {row['cost_then']:.0f} instead of"
                 f" {row['cost_now']:.0f}"
             )
         lines += [f"    {reason}" for reason in row["reasons"]]

@@ -10,7 +10,7 @@ import msgspec
 
 from ringroad.build.quality.gate_kinds import NamedKind
 from ringroad.build.quality.results import Outcome
-from ringroad.build.quality.store_gates import JudgedGate
+from ringroad.build.quality.store_gates import DAYS, JudgedGate
 from ringroad.build.quality.store_watch import StoredAlarm
 from ringroad.build.quality.yields import Belief, Kind, Yields
 from ringroad.http.views import View
@@ -145,8 +145,8 @@ class ProposedKindView(KindView, frozen=True, kw_only=True):
     times: float  # as often as the station's other vehicles; between the next two nine times of ten
     times_low: float
     times_high: float
-    would_have_caught: float  # of the escapes of 90 days, that the gate as it is let pass
-    saves: float  # expected cost of 1,000 vehicles, against looking at these by chance; in the unit of the gate's costs
+    would_have_caught: float  # estimated bad vehicles of 90 days, that the gate as it is let pass
+    saves: float  # estimated cost of 1,000 vehicles, against looking at these by chance; in the unit of the gate's costs
     why: str  # the above in words
 
 
@@ -208,8 +208,12 @@ def _proposed_kind(found: NamedKind, *, left: int) -> ProposedKindView:
     told = [
         f"{100 * found.share:.1f} % of vehicles",
         f"{found.failed} of {found.vehicles} failed, {found.times:.1f} times as often as others there ({between})",
-        *([f"{caught:.0f} of the escapes of 90 days would have been caught"] if caught >= 1 / 2 else []),
-        f"saves {found.saves:.0f} per 1,000 vehicles",
+        *(
+            [f"would have caught an estimated {caught:.0f} more bad ones in {DAYS} days"]
+            if caught >= 1 / 2
+            else []
+        ),
+        f"would save an estimated {found.saves:.0f} per 1,000 vehicles",
     ]
     return ProposedKindView(
         key=found.kind.key, says=found.kind.says, permille=1000 * found.share, vehicles=found.vehicles,
@@ -299,15 +303,20 @@ def alarm_words(station: str, kind: Kind, value: str, evidence: Mapping[str, Any
         "station": "", "variant": f" of {value}", "software": f" with software {value}",
         "lot": f" with lot {lot} of {part}",
     }[kind]  # fmt: skip
-    failing = evidence.get("failing", {})
     beside = [
-        f"{words} {next(iter(failing[name]))}"
-        for name, words in (("software", "software"), ("lot", "lot"))
-        if name != kind and failing.get(name)
-    ]
+        f"{words}{most[0]}"
+        for name, words, least in (("variant", "", 0.75), ("software", "software ", 0.5), ("lot", "lot ", 0.5))
+        if name != kind and (name != "variant" or kind == "software")  # software may be well with other variants
+        and (most := _most_of(evidence.get("failing", {}).get(name, {})))[1] > least * evidence["failed"]
+    ]  # fmt: skip
     told = f"; most of them {' and '.join(beside)}" if beside else ""
     usual = evidence["usual_milli"] / 1000
     return f"{station}: {evidence['failed']} of {evidence['vehicles']} vehicles{of} failed, {usual:.1f} were usual{told}"
+
+
+def _most_of(counts: Mapping[str, int]) -> tuple[str, int]:
+    """Return what has the most, and how many; the database keeps no order of them."""
+    return max(counts.items(), key=lambda each: each[1], default=("", 0))
 
 
 def _share(vehicles: int, failed: int, belief: Belief) -> dict[str, Any]:

@@ -105,6 +105,12 @@ def log_e_below(ticks: Iterable[Tick], *, margin: float = 1.0) -> float:
     return log_e_above([_swapped(tick) for tick in ticks], margin=1 / margin)
 
 
+def log_sum_exp(logs: Sequence[float]) -> float:
+    """Return the logarithm of a sum, from those of its terms: of e-values, each with the logarithm of its stake."""
+    peak = max(logs)
+    return peak + math.log(math.fsum(math.exp(value - peak) for value in logs))
+
+
 def rejects(log_e: float, *, alpha_ppm: int, hypotheses: int = 1) -> bool:
     """Return whether an e-value rejects at level `alpha_ppm`, shared by several hypotheses (Bonferroni)."""
     return log_e >= math.log(max(1, hypotheses) * 1_000_000 / alpha_ppm)

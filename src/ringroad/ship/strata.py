@@ -26,6 +26,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ringroad.kernel.rates import log_sum_exp
 from ringroad.ship.guard import Reading, StratumReading
 
 CONTROL_MIN = (
@@ -59,8 +60,8 @@ def with_strata(whole: Reading, parts: Mapping[str, Reading], strata: Sequence[s
     logs = [each.log_e_micronats / 1_000_000 for each in planned.values()]
     logs += [0.0] * (len(strata) - len(logs))
     log_half = math.log(2)
-    log_each = _log_sum_exp(logs) - math.log(len(strata))
-    log_e = _log_sum_exp([whole.log_e_micronats / 1_000_000 - log_half, log_each - log_half])
+    log_each = log_sum_exp(logs) - math.log(len(strata))
+    log_e = log_sum_exp([whole.log_e_micronats / 1_000_000 - log_half, log_each - log_half])
     told = sorted(planned.items(), key=lambda item: (-item[1].log_e_micronats, item[0]))[:TOLD_MAX]
     return replace(
         whole,
@@ -81,8 +82,3 @@ def _told(name: str, part: Reading) -> StratumReading:
         treated_exposure=part.treated_exposure,
         control_exposure=part.control_exposure,
     )
-
-
-def _log_sum_exp(values: Sequence[float]) -> float:
-    peak = max(values)
-    return peak + math.log(math.fsum(math.exp(value - peak) for value in values))

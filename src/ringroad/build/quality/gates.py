@@ -322,7 +322,7 @@ def _kind(cell: Cell) -> Alike:
 
 def _reasons(record: GateRecord, catches: float, even: float, share: float, others: int) -> tuple[str, ...]:
     pays = f"it pays from {1000 * even:.1f} on, which {100 * share:.0f} % of vehicles reach"
-    found = [f"looking at 1,000 vehicles catches {1000 * catches:.1f}; {pays}"]
+    found = [f"looking at 1,000 vehicles would catch an estimated {1000 * catches:.1f}; {pays}"]
     if others < ALL:
         found.append(
             f"{FLOOR_PERMILLE / 10:g} % of the others are inspected by chance, to learn when they get worse"
@@ -336,7 +336,7 @@ def _reasons(record: GateRecord, catches: float, even: float, share: float, othe
         found.append(f"{record.slipped} vehicles that it did not look at came back from the field")
     if record.missed:
         found.append(
-            f"{record.missed} vehicles that it passed came back: it overlooks {100 * record.overlooks.fails:.0f} % of bad"
+            f"{record.missed} vehicles that it passed came back: it overlooks an estimated {100 * record.overlooks.fails:.0f} % of bad"
             " ones, which a better check changes and more inspection does not"
         )
     return tuple(found)

@@ -12,16 +12,23 @@ False alarms are bounded over everything that is ever watched on a line, for eve
 is there one at all. It is shared in the order in which things are first watched: the j-th gets 1 / (j (j + 1)) of it,
 which sums up to one.
 
+New software may harm one variant and be well with the others, and soon nothing comes beside it that has it not. It has
+two e-values, with half of its share each: one as everything else, which is quick, and one that spends the vehicles to
+compare with slowly and has half of its stake on each variant apart. Which thing is named is decided by the first alone,
+or a station that got worse would be blamed on software.
+
 Of what fails too often at one station, the thing that explains most is the alarm; its vehicles are then left out, and
 what still fails too often without them is another one.
 
 Source: `kernel/rates.py`; given their sum, failures of two groups of vehicles alike are hypergeometric, whose e-value
 is at most that of the binomial: Hoeffding, "Probability inequalities for sums of bounded random variables" (1963),
-theorem 4. Foster and Stine, "Alpha-investing" (2008), for spending along a sequence.
+theorem 4. Foster and Stine, "Alpha-investing" (2008), for spending along a sequence. Vovk and Wang, "E-values:
+calibration, combination and applications" (2021), section 4, for stakes.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +37,7 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from ringroad.build.quality.yields import Kind, Tally
-from ringroad.kernel.rates import Tick, log_e_above, rejects
+from ringroad.kernel.rates import Tick, log_e_above, log_sum_exp, rejects
 
 ALPHA_PPM: Final = 50_000  # chance of a false alarm at all, in millionths
 BLOCK: Final = 20  # vehicles at a station, after which evidence is looked at
@@ -41,6 +48,8 @@ RATIO_MAX: Final = 4  # vehicles compared with, for each of what is watched; mor
 SPARE: Final = (
     50  # vehicles left to compare with, for each of which a vehicle takes one: the last ones go slowly
 )
+SPARE_LONG: Final = 200  # the same, where they are to last: nothing beside new software comes any more
+HALF: Final = math.log(2)  # nats that half of a stake, or of a share of the bound, costs
 _PARTICULAR: Final[tuple[Kind, ...]] = ("lot", "software", "variant", "station")
 
 
@@ -77,6 +86,7 @@ class Evidence:
         usual: failures, had it failed as often as what it is compared with.
         compared: vehicles it is compared with.
         log_e: nats against "not more often than those".
+        explains: the same of all variants together, counted alike for every kind: by it is chosen what is named.
         number: in the order of what is watched.
     """
 
@@ -85,6 +95,7 @@ class Evidence:
     usual: float
     compared: int
     log_e: float
+    explains: float
     number: int
 
     @property
@@ -165,11 +176,11 @@ def find_alarms(
         loud = {w: e for w, e in left.items() if w not in seen and e.alarms and full[w].alarms}
         if not loud:
             break
-        most = max(each.log_e for each in loud.values())
-        near = [w for w, e in loud.items() if e.log_e >= most - NEAR_NATS]
+        most = max(each.explains for each in loud.values())
+        near = [w for w, e in loud.items() if e.explains >= most - NEAR_NATS]
         watched = min(
             (w for w in near if not _is_all(w, near, left)),
-            key=lambda w: (_PARTICULAR.index(w.kind), -loud[w].log_e, w),
+            key=lambda w: (_PARTICULAR.index(w.kind), -loud[w].explains, w),
         )
         found.append(Alarm(watched=watched, evidence=loud[watched], failing=_failing(rest, watched)))
         seen.add(watched)
@@ -203,11 +214,43 @@ def evidence_of(
 
 def _evidence(watched: Watched, rows: Sequence[Counted], period: int, number: int) -> Evidence:
     """Return the evidence against one thing, from the rows of its station in the order of blocks."""
+    told = _ticks(watched, rows, period, SPARE)
+    explains = log_e = log_e_above(_all(told))
+    if watched.kind == "software":
+        told = _ticks(watched, rows, period, SPARE_LONG)
+        log_e = max(explains, _log_e_mixed(told)) - HALF
+    ticks = _all(told)
+    return Evidence(
+        vehicles=sum(tick.treated_exposure for tick in ticks),
+        failed=sum(tick.treated for tick in ticks),
+        usual=sum(tick.treated_exposure * tick.control / max(1, tick.control_exposure) for tick in ticks),
+        compared=sum(tick.control_exposure for tick in ticks),
+        log_e=log_e,
+        explains=explains,
+        number=number,
+    )
+
+
+def _log_e_mixed(told: Mapping[str, Sequence[Tick]]) -> float:
+    """Return nats of a stake of which half is on all variants together, and half on each apart.
+
+    One variant may suffer from what another is well with. The j-th that came has 1 / (j (j + 1)) of that half; what is
+    left for those to come stays as it is, so that the mean of the whole is at most one.
+    """
+    apart = [log_e_above(ticks) - math.log(j * (j + 1)) for j, ticks in enumerate(told.values(), start=1)]
+    unspent = -math.log(len(told) + 1)
+    return log_sum_exp([log_e_above(_all(told)), *apart, unspent]) - HALF
+
+
+def _all(told: Mapping[str, Sequence[Tick]]) -> list[Tick]:
+    return [tick for ticks in told.values() for tick in ticks]
+
+
+def _ticks(watched: Watched, rows: Sequence[Counted], period: int, spare: int) -> dict[str, list[Tick]]:
+    """Return what each variant told, in the order in which they came; one tick of each full block that has it."""
     beside = watched.kind in {"lot", "software"}
     unused: dict[str, list[list[int]]] = {}  # by variant, newest last: vehicles and failures of a block
-    ticks: list[Tick] = []
-    vehicles = failed = compared = 0
-    usual = 0.0
+    found: dict[str, list[Tick]] = {}
     for _, block in groupby(rows, key=lambda each: each.block):
         treated: dict[str, list[int]] = {}
         for each in block:
@@ -221,24 +264,17 @@ def _evidence(watched: Watched, rows: Sequence[Counted], period: int, number: in
                 place = unused[each.variant][-1]
             place[0] += each.vehicles
             place[1] += each.failed
-        for variant, (n, bad) in treated.items():
+        for variant, (n, bad) in sorted(treated.items()):
             others = [0, 0]
             left = unused.get(variant, [])
-            wanted = n * min(RATIO_MAX, max(1, sum(more[0] for more in left) / SPARE))
+            wanted = n * min(RATIO_MAX, max(1, sum(more[0] for more in left) / spare))
             while left and others[0] < wanted:
                 more = left.pop()
                 others = [others[0] + more[0], others[1] + more[1]]
-            vehicles, failed = vehicles + n, failed + bad
-            compared, usual = compared + others[0], usual + n * others[1] / max(1, others[0])
-            ticks.append(Tick(treated=bad, treated_exposure=n, control=others[1], control_exposure=others[0]))
-    return Evidence(
-        vehicles=vehicles,
-        failed=failed,
-        usual=usual,
-        compared=compared,
-        log_e=log_e_above(ticks),
-        number=number,
-    )
+            found.setdefault(variant, []).append(
+                Tick(treated=bad, treated_exposure=n, control=others[1], control_exposure=others[0])
+            )
+    return found
 
 
 def _failing(counts: Iterable[Counted], watched: Watched) -> dict[str, dict[str, int]]:

@@ -76,6 +76,25 @@ def test_what_is_to_blame_is_named_and_nothing_else(fault: dict[str, float], kin
     assert sum(document["failing"]["variant"].values()) == document["failed"]
 
 
+def test_new_software_that_harms_one_of_two_variants_is_an_alarm_of_the_software() -> None:
+    """Vans, which are well with it, neither use up what buses are compared with nor take back what these tell."""
+    seen = {("van", "1.0"): 0, ("bus", "1.0"): 0, ("van", "1.1"): 0, ("bus", "1.1"): 0}
+    counts = []
+    for number in range(3_000):
+        kind = ("van", "bus")[number % 2], "1.1" if number >= 1_500 else "1.0"
+        seen[kind] += 1
+        every = 12 if kind == ("bus", "1.1") else 100
+        counts.append(
+            Counted(
+                station="roof", variant=kind[0], software=kind[1], lots=(), vehicles=1,
+                failed=int(seen[kind] % every == 0), period=period_of(number), block=number // BLOCK,
+            )
+        )  # fmt: skip
+    newest = [each for each in counts if each.period >= counts[-1].period - 2]
+    numbers = {each: 10 + number for each, number in numbered(newest).items()}  # periods before had the first
+    assert [each.watched for each in find_alarms(newest, numbers)] == [Watched("roof", "software", "1.1")]
+
+
 def test_where_a_station_builds_one_variant_the_station_is_named() -> None:
     counts = [replace(each, variant="v") for each in line(3, 800, station=0.3)]
     assert [each.watched.kind for each in alarms(counts)] == ["station"]
@@ -152,7 +171,7 @@ def test_nothing_is_watched_before_there_is_something_to_compare_with() -> None:
 
 
 def test_later_things_get_a_smaller_share_of_the_bound() -> None:
-    first = Evidence(vehicles=1, failed=1, usual=0, compared=1, log_e=8.0, number=1)
+    first = Evidence(vehicles=1, failed=1, usual=0, compared=1, log_e=8.0, explains=8.0, number=1)
     assert first.alarms
     assert not replace(first, number=1_000).alarms
     assert sum(1 / replace(first, number=n).hypotheses for n in range(1, 10_000)) < 1
