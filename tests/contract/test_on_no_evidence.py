@@ -18,6 +18,8 @@ from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.replay import decide_again
 from ringroad.ship.store.evidence import record_reading
 from ringroad.ship.ticks import TickRow
+from ringroad.signal.silence import Backlog, Silence, Watched, Why
+from ringroad.signal.store_silence import tell_back, tell_silence
 from ringroad.storage.db import Connection, transaction
 from ringroad.storage.lake import to_us
 from ringroad.storage.ledger import latest_fact
@@ -253,3 +255,22 @@ def test_a_wave_of_which_nothing_was_seen_opens_no_other(story: Story) -> None:
     assert newest(story) == ("pause", "not_known_for_good: fault")
     go_on(story, "ben")
     assert [decision for _, decision in story.tick().decisions] == [Advance("unknown_accepted")]
+
+
+def test_a_wave_waits_while_telemetry_is_silent_and_goes_on_by_itself(story: Story) -> None:
+    add_vehicles(story.conn, range(40))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=10), waves=(3, 5)
+    )
+    assert succeed(story) == 3
+    story.later(20)
+    sees(story, tick=tick_of(story))
+    with transaction(story.conn):
+        tell_silence(story.conn, story.ids, Silence(since=story.now, why=Why.UNANSWERED), now=story.now)
+    story.tick()
+    assert newest(story) == ("hold", "telemetry_silent")
+    story.later(1)
+    seen = Watched(answered_s=0.0).after(Backlog(waiting=0, taken=0), now_s=1.0)
+    with transaction(story.conn):
+        assert tell_back(story.conn, story.ids, seen, asked_at=story.now, now=story.now)
+    assert [decision for _, decision in story.tick().decisions] == [Advance()]

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -30,14 +30,16 @@ from ringroad.kernel.errors import Conflict
 from ringroad.loop.bundles import IssueBundle, issue_waiting, withdraw_closed
 from ringroad.loop.lookout import EVERYTHING, Look, Lookout
 from ringroad.ship import store
-from ringroad.ship.gate import HARM_SEEN, GateDecision, Halt, decide_gate
+from ringroad.ship.gate import HARM_SEEN, Evidence, GateDecision, Halt, decide_gate
 from ringroad.ship.model import Campaign, CampaignState
 from ringroad.ship.store.batches import RECONCILER
 from ringroad.ship.store.bundles import BUNDLES_MAX
 from ringroad.ship.store.evidence import read_evidence, read_ramp
 from ringroad.ship.store.judging import JUDGED_MAX
+from ringroad.ship.store.reading import SavedPlan
 from ringroad.ship.store.reports import EXPIRE_ROWS_MAX, FOLD_ROWS_MAX, Folded
 from ringroad.ship.store.tally import fold_tallies
+from ringroad.signal.store_silence import read_silence
 from ringroad.storage.db import Connection, transaction
 
 LOG = structlog.get_logger(__name__)
@@ -178,7 +180,7 @@ def evaluate(
     plan = store.read_plan(conn, campaign.plan_id)
     policy = plan.request.gate
     wave, released = store.read_waves(conn, campaign, reports_min=policy.reports_min)
-    evidence = read_evidence(conn, campaign, plan)
+    evidence = _evidence(conn, campaign, plan)
     known_at = evidence.read_at if evidence and evidence.read_at else now
     late_s = policy.sequential.late_s if policy.sequential else 0
     ramp = read_ramp(conn, campaign, plan, through=known_at - timedelta(seconds=late_s), now=now)
@@ -225,6 +227,14 @@ def evaluate(
             targeted=wave.vehicles_targeted,
         )
     return decision
+
+
+def _evidence(conn: Connection, campaign: Campaign, plan: SavedPlan) -> Evidence | None:
+    """Return what a gate may know, and whether it is of now: of telemetry that is silent it is not."""
+    evidence, policy = read_evidence(conn, campaign, plan), plan.request.gate.sequential
+    if evidence and policy and policy.compared and read_silence(conn):
+        return replace(evidence, silent=True)
+    return evidence
 
 
 def _decide(

@@ -31,6 +31,7 @@ HARM_SEEN = "harm_seen"  # a hold for harm: the word, and behind a colon what sh
 BUDGET_SPENT = "budget_spent"  # by vehicles that were harmed while nothing bounds how many will be
 NOT_KNOWN = "not_known"  # a hold for a metric that was never observed: the word, and behind a colon which
 ENDLESS = frozenset({"too_few_reports", "too_many_silent", "evidence_too_old"})
+SILENT = "telemetry_silent"  # a hold where nothing is known of now, and something was before
 READING_TICKS_MAX = 4  # ticks after which a reading is old; one may be missed while the lake is busy
 READING_SLACK_S = 60  # seconds on top, for ticks of a second
 
@@ -86,6 +87,7 @@ class Evidence:
         past: how installations of earlier campaigns ended, by metric.
         control_short: why too few of the control group are controls still; empty while enough are.
         exposed: exposure of each metric, treated and control, by the reading that released the wave; else empty.
+        silent: telemetry is not read now, so that nothing new is known of any metric.
     """
 
     id: int = 0
@@ -95,6 +97,7 @@ class Evidence:
     past: Mapping[str, Past] = field(default_factory=dict)
     control_short: str = ""
     exposed: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +193,7 @@ def decide_gate(
        A ramp grows instead, within its budget, once per reading, on fresh ones only, below the margins.
     5. Not too many vehicles that never answered.
     6. The soak is over.
-    7. The newest report is fresh, and so are the readings, known and within margins; enough are compared with still.
+    7. The newest report is fresh, and so are the readings, known and within margins; telemetry is read, enough compared with.
 
     What misses at 4, 5 or 7 with no vehicle open or watched pauses for good, unless a person accepted that or harm is seen.
     Integers only: a limit that was just met must not depend on rounding.
@@ -374,6 +377,8 @@ def _compared(
         return _unknown(unread, policy, released, evidence, pauses=known)
     if seen:
         return Hold(f"{HARM_SEEN}: {seen}")
+    if known is not None and evidence and evidence.silent:
+        return Hold(SILENT)
     return Advance("unknown_accepted") if unread and good == Advance() else good
 
 
@@ -439,6 +444,8 @@ def _grow(
         if known is None and (unread or by_sight < more):
             step = max(by_sight, ramp.budget.harmed_first) if ramp.steps else more
             return Grow(min(more, step), "unknown_accepted")
+        if known is not None and evidence.silent:
+            return Hold(SILENT)
         return Grow(more, "few_began") if unread else Grow(more)
     if harmed >= ramp.budget.harmed_first:
         return Hold(f"{HARM_SEEN}: {BUDGET_SPENT}" if named else HARM_SEEN)

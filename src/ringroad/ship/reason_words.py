@@ -50,6 +50,7 @@ GATE_WORDS: Final[Mapping[str, str]] = {
     "harm_seen": "more harm than is accepted",
     "watching": "the newest update is still watched",
     "not_known": "not known yet",
+    "telemetry_silent": "telemetry is silent",
     "not_known_for_good": "not known, and no vehicle is watched any more of which something could be",
     "unknown_accepted": "an approver goes on without what is not known",
     "few_began": "few began what they were offered",

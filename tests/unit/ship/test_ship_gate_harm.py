@@ -379,6 +379,39 @@ def test_who_goes_on_past_what_is_not_seen_any_more_releases_the_first_budget(
 
 
 @pytest.mark.parametrize(
+    ("ramp", "readings", "rules", "decided"),
+    [
+        (
+            None,
+            (FAULT, SILENCE),
+            {},
+            Hold("telemetry_silent"),
+        ),  # known since the wave was released, and not now
+        (None, (FAULT, SILENCE), {"unknown_accepted": True}, Advance()),
+        (None, (), {}, Pause("not_known_for_good: fault")),  # an approver may go on all the same
+        (None, (WORSE_SILENCE, FAULT), {}, Hold("harm_seen: silence")),
+        (SMALL, (FAULT, SILENCE), {}, Hold("telemetry_silent")),
+        (SMALL, (FAULT, SILENCE), {"unknown_accepted": True}, Grow(10)),
+    ],
+)
+def test_nothing_is_released_while_telemetry_is_silent_on_what_was_known_before(
+    ramp: Ramp | None, readings: tuple[Reading, ...], rules: dict[str, bool], decided: GateDecision
+) -> None:
+    wave = RAMPING if ramp else DONE
+    evidence = Evidence(id=7, readings=readings, read_at=NOW, silent=True)
+    rest = {"last_wave": False, "withdrawn": False, "reports_waiting": False, **NEW, **rules}
+    assert decide_gate(POLICY, wave, wave, now=NOW, evidence=evidence, ramp=ramp, **rest) == decided
+    facts = {
+        "wave": msgspec.to_builtins(wave), "released": msgspec.to_builtins(wave), "rest": rest,
+        "evidence": msgspec.to_builtins(evidence), "ramp": msgspec.to_builtins(ramp),
+    }  # fmt: skip
+    assert decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW) == decided
+    facts["evidence"].pop("silent")
+    of_before = decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW)
+    assert of_before != Hold("telemetry_silent"), "as decisions of before were made"
+
+
+@pytest.mark.parametrize(
     ("exposed", "more", "decided"),
     [
         ({"fault": (999 * DAY_US, 19_999 * DAY_US)}, {}, Advance()),
