@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from ringroad.cli.settings import read_settings
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds
-from ringroad.storage.settings import Settings
 
 if TYPE_CHECKING:
     from ringroad.storage.db import Connection
+    from ringroad.storage.settings import Settings
 
 
 @dataclass(kw_only=True)
@@ -60,6 +59,8 @@ class Shell:
         Raises:
             InvalidInput: an unknown setting, or a value that does not fit.
         """
+        from ringroad.cli.settings import read_settings  # noqa: PLC0415 - a vehicle has none
+
         return read_settings(file=self.config, env=self.env, overrides=self.overrides)
 
     def resolved(self) -> Settings:

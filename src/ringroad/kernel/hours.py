@@ -11,7 +11,6 @@ Invariant: `open_until` and `offer_time` never contradict `is_open`.
 from __future__ import annotations
 
 import re
-import zoneinfo
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -89,8 +88,12 @@ class OwnHours(Window):
 
 @lru_cache(maxsize=1_024)  # some 600 names exist
 def find_zone(name: str) -> tzinfo | None:
-    """Return the time zone of this IANA name, or None."""
-    return zoneinfo.ZoneInfo(name) if name in _zone_names() else None
+    """Return the time zone of this IANA name, or None. UTC needs no list of names, which is read from the disk."""
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - a vehicle whose clock shows UTC carries none
+
+    return ZoneInfo(name) if name in _zone_names() else None
 
 
 def is_open(window: Window, zone: tzinfo, at: datetime) -> bool:
@@ -280,7 +283,9 @@ def _clock_changes(zone: tzinfo, at: datetime) -> Iterator[datetime]:
 
 @lru_cache(maxsize=1)
 def _zone_names() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
+    from zoneinfo import available_timezones  # noqa: PLC0415
+
+    return frozenset(available_timezones())
 
 
 def length_words(seconds: int) -> str:

@@ -30,7 +30,7 @@ from ringroad.vehicle.agents.base import FileSource
 from ringroad.vehicle.files import Durability, sync_folder, write_all
 from ringroad.vehicle.given import GivenBytes
 
-CHUNK_BYTES: Final = 256 * 1024
+CHUNK_BYTES: Final = 64 * 1024
 JOURNAL_SHARE_BYTES: Final = 16 * 1024**2  # bytes of disk that images leave to journal, reports and telemetry
 STORE_BYTES_MAX: Final = 2 * 1024**3  # bytes; default bound, the configuration may say otherwise
 _PART: Final = ".part"

@@ -24,7 +24,7 @@ TEXT_BYTES_MAX: Final = 256 * 1024 * 1024  # bytes of a HEX or S-record file; he
 KEPT_TEXT_BYTES_MAX: Final = 1 << 20  # bytes; decoded images up to this size are kept
 KEPT_TEXTS_MAX: Final = 4  # of them; together below 8 MiB
 SEGMENTS_MAX: Final = 64  # a firmware has a handful; one byte per segment would be an attack
-CHUNK_BYTES: Final = 1024 * 1024  # bytes read at a time
+CHUNK_BYTES: Final = 64 * 1024
 ADDRESS_MAX: Final = 0xFFFF_FFFF
 
 

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -230,6 +234,15 @@ def test_what_is_put_off_may_begin_in_its_hours_after_that(
     assert may is expected[0]
     if not may:
         assert changes == (berlin(expected[1]) if expected[1] else None)
+
+
+def test_utc_needs_no_list_of_names_from_the_disk(tmp_path: Path) -> None:
+    look = "import sys, ringroad.kernel.hours as h; print(h.find_zone('UTC'), 'zoneinfo' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", look],
+        env={**os.environ, "PYTHONTZPATH": str(tmp_path)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["UTC", "False"]
 
 
 def test_a_time_without_a_zone_puts_nothing_off() -> None:

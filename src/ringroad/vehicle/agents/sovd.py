@@ -53,7 +53,7 @@ from ringroad.vehicle.agents.sovd_wire import (
     refusal_of,
 )
 
-CHUNK_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 1 << 18
 REQUEST_S_MAX: Final = 30.0  # s; one request, its bytes included
 PREPARE_S_MAX: Final = 600.0  # s; the ECU hashes what it was sent
 POLL_S: Final = 0.1
