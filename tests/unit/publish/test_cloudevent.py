@@ -94,7 +94,7 @@ def test_a_filter_that_names_nothing_is_refused(patterns: list[str]) -> None:
     [
         ("gate.decided", "there are gate.chose, and gate.* for all of them"),
         ("ringroad.lot.gone", "there are lot.contained, lot.released, and lot.* for all of them"),
-        ("nonsense.*", "types begin with signal, demand, finding, "),
+        ("nonsense.*", "types begin with signal, telemetry, demand, finding, "),
         ("halted", "for example campaign.halted, or campaign.*"),
     ],
 )
