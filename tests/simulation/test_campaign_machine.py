@@ -14,7 +14,7 @@ import errno
 import os
 import shutil
 import tempfile
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +43,8 @@ ASKED: tuple[list[Asked], ...] = (
 )  # before which the driver is asked
 ASKING = {"consent", "postponed"}
 ASKED_MAX = 3  # times at the end: of what is under way, and of the order behind it
+# In which power is lost; the first is any.
+STATES = ("", "INSTALLING", "CHECKING", "COMMITTING", "ROLLING_BACK")
 STEPS_MAX = 120  # of one rule
 TROUBLES_MAX = 1  # that wait at one ECU for one verb
 
@@ -111,21 +113,25 @@ class Campaigns(RuleBasedStateMachine):
         self.run(steps)
         self.world.reset()
 
-    @rule(ticks=st.integers(1, 60))
-    def lose_power_in_a_write(self, ticks: int) -> None:
-        self.world.power.cut_at = self.world.power.ticks + ticks
+    @rule(state=st.sampled_from(STATES), ticks=st.integers(1, 40))
+    def lose_power_in_a_write(self, state: str, ticks: int) -> None:
+        """So many durable steps from now on, or from when a state was reached."""
+
+        def arm() -> None:
+            self.world.power.cut_at = self.world.power.ticks + ticks
+
         try:
-            self.run(STEPS_MAX)
+            self.run(STEPS_MAX, state, then=arm)
         except PowerCut:
             pass
         finally:
             self.world.power.cut_at = 0
             self.world.reset()
 
-    @rule(ecu=st.sampled_from(ECUS), steps=st.integers(1, 60))
-    def take_one_ecus_power(self, ecu: str, steps: int) -> None:
-        """Some steps, and then one ECU restarts; what it had on trial goes back."""
-        self.run(steps)
+    @rule(ecu=st.sampled_from(ECUS), state=st.sampled_from(STATES), steps=st.integers(0, 40))
+    def take_one_ecus_power(self, ecu: str, state: str, steps: int) -> None:
+        """Some steps from now on, or in a state, and then one ECU restarts; what it had on trial goes back."""
+        self.run(steps, state)
         self.world.ecus[ecu].reset()
 
     @rule(writes=st.integers(0, 60))
@@ -188,16 +194,20 @@ class Campaigns(RuleBasedStateMachine):
 
     # What must be true --------------------------------------------------------------------------
 
-    def run(self, steps: int) -> Orchestrator | None:
-        taken = count()
-        found: list[Orchestrator] = []
+    def run(self, steps: int, state: str = "", *, then: Callable[[], None] = lambda: None) -> None:
+        """Take so many steps from now on, or from when `state` is reached; `STEPS_MAX` where it is not."""
+        taken = waited = 0
 
         def until(orchestrator: Orchestrator) -> bool:
-            found[:] = [orchestrator]
-            return next(taken) >= steps
+            nonlocal taken, waited
+            waited += 1
+            if taken or state in {"", orchestrator.state.state}:
+                if not taken:
+                    then()
+                taken += 1
+            return taken > steps or waited > STEPS_MAX
 
         asyncio.run(self.world.drive(until=until))
-        return found[0] if found else None
 
     def heal(self) -> None:
         for ecu in self.world.ecus.values():
@@ -236,8 +246,8 @@ class Campaigns(RuleBasedStateMachine):
 
 TestCampaigns = Campaigns.TestCase
 TestCampaigns.settings = settings(
-    max_examples=12,
-    stateful_step_count=14,
+    max_examples=40,
+    stateful_step_count=30,
     deadline=None,
     phases=[Phase.generate],
     derandomize=True,
