@@ -412,6 +412,20 @@ def test_a_claim_of_the_field_moves_the_gate_that_should_have_caught_it(pg_url: 
             (after,) = client.post("/gates/rate", json=wanted, headers=approver).json()
             assert (after["inspect_permille"], after["changes"]) == (1000, False)
             assert client.post("/gates/rate", json=wanted, headers=approver).status_code == 409
+            plants = f"{origin}/api/v1/plants"
+            generation = client.get(f"{plants}/wren-mother", headers=approver).json()["generation"]
+            fewer = {"source": PLANT.replace('"leak", ', ""), "generation": generation}
+            assert (
+                client.post(plants, json=fewer | {"lower_gates": True}, headers=operator).status_code == 403
+            )
+            refused = client.post(plants, json=fewer, headers=approver)
+            assert refused.status_code == 409, "vehicles came back that this gate had let pass"
+            assert "does not check leak any more, and 8 vehicles that it let pass came back" in refused.text
+            taken = client.post(plants, json=fewer | {"lower_gates": True}, headers=approver).json()
+            says = [f"gate {row['gate']!r} at {row['station']!r} does not check leak any more"]
+            assert taken["looks_at_less"] == says
+            (*_, fact) = read_facts(conn, subject="wren-mother")
+            assert fact.body["looks_at_less"] == says
 
 
 def unseen_order(conn: Connection) -> str:

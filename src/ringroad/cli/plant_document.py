@@ -26,17 +26,30 @@ from ringroad.kernel.errors import InvalidInput, NotFound, Unavailable
 HASH_CHARS = 12  # of a hash that are shown; the whole one is in --json
 
 
+_LOWER_GATES = click.option(
+    "--lower-gates",
+    is_flag=True,
+    help="Gates may look at less, though vehicles came back that they let pass.",
+)
+
+
 @click.command("import", epilog=example("ringroad plant import examples/plants/mother.toml"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--replace", is_flag=True, help="Replace what is stored under this id by other content.")
+@_LOWER_GATES
 @with_client
-def import_file(shell: Shell, client: Client, *, file: Path, replace: bool) -> None:
+def import_file(shell: Shell, client: Client, *, file: Path, replace: bool, lower_gates: bool) -> None:
     """Import a plant document from FILE; every problem is named with its line."""
     source = read_text(file, bytes_max=PLANT_BYTES_MAX)
     plant = read_plant(
         source, filename=str(file), find=_finder(client)
     )  # here, so that problems name this file
-    save(shell, client, plant, {"source": source}, replace=replace)
+    save(shell, client, plant, {"source": source} | _said(lower_gates=lower_gates), replace=replace)
+
+
+def _said(*, lower_gates: bool) -> dict[str, object]:
+    """Return the word for the request; none where it was not said, so that a server of before takes it."""
+    return {"lower_gates": True} if lower_gates else {}
 
 
 def save(shell: Shell, client: Client, plant: Plant, body: dict[str, object], *, replace: bool) -> None:
@@ -50,7 +63,8 @@ def save(shell: Shell, client: Client, plant: Plant, body: dict[str, object], *,
     text = f"plant {row['id']}, generation {row['generation']}: {_size(row)}"
     if kept := row.get("kept"):
         text += f"\nkeeps {counted(len(kept), 'learned parameter')} that it does not name: {', '.join(kept)}"
-    shell.show(row, text="\n".join([text, *row.get("doubts", [])]))
+    less = [f"looks at less: {each}" for each in row.get("looks_at_less", [])]
+    shell.show(row, text="\n".join([text, *less, *row.get("doubts", [])]))
 
 
 @click.command("list", epilog=example("ringroad plant list"))
@@ -108,14 +122,15 @@ def show(shell: Shell, client: Client, *, plant: str) -> None:
 @click.command("choose", epilog=example("ringroad plant choose wren-mother"))
 @click.argument("plant")
 @click.option("--programme", help="The vehicle programme; default: the only one.")
+@_LOWER_GATES
 @with_client
-def choose(shell: Shell, client: Client, *, plant: str, programme: str | None) -> None:
+def choose(shell: Shell, client: Client, *, plant: str, programme: str | None, lower_gates: bool) -> None:
     """Let PLANT's line take the place of the one in the programme's file.
 
     From then on the line is planned, and its twin runs, with what the document believes.
     """
     programme = programme_of(client, programme)
-    row = client.post(f"/plants/{plant}/choose", {"programme_id": programme})
+    row = client.post(f"/plants/{plant}/choose", {"programme_id": programme} | _said(lower_gates=lower_gates))
     shell.show(
         row, text=f"{plant} builds {programme} here; a line that has a schedule is planned again with it"
     )
@@ -199,11 +214,18 @@ def export(shell: Shell, client: Client, *, plant: str, out: Path) -> None:
 @click.command("import-aas", epilog=example("ringroad plant import-aas wren.aasx"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--replace", is_flag=True, help="Replace what is stored under its id by other content.")
+@_LOWER_GATES
 @with_client
-def import_shell(shell: Shell, client: Client, *, file: Path, replace: bool) -> None:
+def import_shell(shell: Shell, client: Client, *, file: Path, replace: bool, lower_gates: bool) -> None:
     """Import a plant out of an Asset Administration Shell, AASX or JSON."""
     plant = import_aas(read_bytes(file, bytes_max=AAS_BYTES_MAX))
-    save(shell, client, plant, {"document": plant.to_document()}, replace=replace)
+    save(
+        shell,
+        client,
+        plant,
+        {"document": plant.to_document()} | _said(lower_gates=lower_gates),
+        replace=replace,
+    )
 
 
 def beliefs_text(beliefs: Sequence[Mapping[str, Any]]) -> str:

@@ -26,6 +26,7 @@ SeenPlant = Annotated[
     int | None,
     Parameter(ge=1, le=2**31 - 1, description="The generation that it replaces; none: a new plant"),
 ]
+LowerGates = Annotated[bool, Parameter(description="Gates may look at less of which vehicles came back")]
 
 
 @route("GET", "/plants/{plant_id:str}/aas", role=Role.VIEWER, tag="build", errors=[404])
@@ -40,22 +41,26 @@ def get_shell(ctx: Ctx, *, plant_id: Id, form: InForm = "json", generation: Whic
     "POST", "/plant-shells", role=Role.OPERATOR, tag="build", status=201, errors=[403, 409, 413, 422],
     body_bytes_max=AAS_BYTES_MAX, upload="application/octet-stream",
 )  # fmt: skip
-async def import_shell(ctx: Ctx, request: Req, generation: SeenPlant = None) -> ImportedPlantView:
+async def import_shell(
+    ctx: Ctx, request: Req, *, generation: SeenPlant = None, lower_gates: LowerGates = False
+) -> ImportedPlantView:
     """Import a plant out of an Asset Administration Shell, in either form."""
     async with spooled(ctx, request, bytes_max=AAS_BYTES_MAX) as path:
         return await to_thread.run_sync(
-            partial(_import, ctx, path, generation=generation, account=request.user)
+            partial(_import, ctx, path, generation=generation, account=request.user, lower_gates=lower_gates)
         )
 
 
-def _import(ctx: Context, path: Path, *, generation: int | None, account: Account) -> ImportedPlantView:
+def _import(
+    ctx: Context, path: Path, *, generation: int | None, account: Account, lower_gates: bool
+) -> ImportedPlantView:
     plant = import_aas(path.read_bytes())
     with ctx.transaction() as conn, replanned(conn, ctx.ids, ctx.clock, actor=account.name):
-        found, kept = store.import_plant(
+        taken = store.import_plant(
             conn, ctx.ids, plant=plant, may_lower=account.may(Role.APPROVER), actor=account.name,
-            now=ctx.clock.now(), generation=generation,
+            now=ctx.clock.now(), generation=generation, lower_gates=lower_gates,
         )  # fmt: skip
-        return imported_view(found, store.runs_of(conn, found), kept, store.doubts(conn, plant))
+        return imported_view(taken, store.runs_of(conn, taken.stored), store.doubts(conn, plant))
 
 
 router = Router("/", route_handlers=[get_shell, import_shell])

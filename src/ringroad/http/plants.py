@@ -42,12 +42,14 @@ class NewPlant(Command, frozen=True, kw_only=True):
     source: Annotated[str, Meta(max_length=PLANT_BYTES_MAX, pattern=TEXT_PATTERN)] | None = None
     document: dict[str, Any] | None = None
     generation: Generation = None
+    lower_gates: bool = False  # gates may look at less of which vehicles came back
 
 
 class ChoosePlant(Command, frozen=True, kw_only=True):
     """The programme whose line the plant takes over."""
 
     programme_id: Ref
+    lower_gates: bool = False  # gates may look at less of which vehicles came back
 
 
 @route("GET", "/plants", role=Role.VIEWER, tag="build")
@@ -86,7 +88,7 @@ def import_plant(ctx: Ctx, request: Req, data: JSONBody[NewPlant]) -> ImportedPl
     """Import a plant document; every problem is named, with its line in a file.
 
     What was decided and learned of its gates and it does not name stays; what makes a gate look at less needs an
-    approver.
+    approver, is said in the answer, and where vehicles came back that this gate had let pass, `lower_gates`.
     """
     if (data.source is None) == (data.document is None):
         raise InvalidInput("either 'source' or 'document' says what the plant is")
@@ -96,24 +98,24 @@ def import_plant(ctx: Ctx, request: Req, data: JSONBody[NewPlant]) -> ImportedPl
             plant = read_plant(data.source, find=find)
         else:
             plant = plant_from_document(data.document or {}, find=find, new=True)
-        found, kept = store.import_plant(
+        taken = store.import_plant(
             conn, ctx.ids, plant=plant, may_lower=request.user.may(Role.APPROVER), actor=request.user.name,
-            now=ctx.clock.now(), generation=data.generation,
+            now=ctx.clock.now(), generation=data.generation, lower_gates=data.lower_gates,
         )  # fmt: skip
-        return imported_view(found, store.runs_of(conn, found), kept, store.doubts(conn, plant))
+        return imported_view(taken, store.runs_of(conn, taken.stored), store.doubts(conn, plant))
 
 
 @route("POST", "/plants/{plant_id:str}/choose", role=Role.OPERATOR, tag="build", errors=[403, 404, 409, 422])
 def choose_plant(ctx: Ctx, request: Req, plant_id: Id, data: JSONBody[ChoosePlant]) -> Done:
     """Let a plant's line take the place of the one in a programme's file, or of another plant's.
 
-    Where a gate of the line would look at less, an approver.
+    Where a gate of the line would look at less, an approver; and `lower_gates` as for an import.
     """
     with ctx.transaction() as conn, replanned(conn, ctx.ids, ctx.clock, actor=request.user.name):
         store.require_work(store.get_plant(conn, plant_id).plant, now=ctx.clock.now())
         store.choose_plant(
             conn, ctx.ids, plant_id=plant_id, programme_id=data.programme_id, actor=request.user.name,
-            now=ctx.clock.now(), may_lower=request.user.may(Role.APPROVER),
+            now=ctx.clock.now(), may_lower=request.user.may(Role.APPROVER), lower_gates=data.lower_gates,
         )  # fmt: skip
     return Done(id=plant_id, state="chosen")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +13,7 @@ from ringroad.build.plant.line_state import LineState, stations_of
 from ringroad.build.plant.model import Plant
 from ringroad.build.plant.parameters import KINDS, Key
 from ringroad.build.plant.posterior import Posterior
-from ringroad.build.plant.store import StoredPlant
+from ringroad.build.plant.store import StoredPlant, TakenPlant
 from ringroad.build.plant.store_events import DeadLetter
 from ringroad.http.views import View
 
@@ -68,6 +67,7 @@ class ImportedPlantView(PlantDocumentView, frozen=True, kw_only=True):
 
     kept: list[str]  # parameters that were decided or learned here, and that the document did not name
     doubts: list[str]  # what is likely to be a mistake
+    looks_at_less: list[str]  # in words, what its gates look at less than those of the generation before
 
 
 class StructureChangeView(View, frozen=True, kw_only=True):
@@ -115,12 +115,13 @@ def document_view(stored: StoredPlant, runs: list[str]) -> PlantDocumentView:
     )
 
 
-def imported_view(
-    stored: StoredPlant, runs: list[str], kept: Sequence[Key], doubts: list[str]
-) -> ImportedPlantView:
+def imported_view(taken: TakenPlant, runs: list[str], doubts: list[str]) -> ImportedPlantView:
     """Return a plant as it was taken."""
-    whole = msgspec.structs.asdict(document_view(stored, runs))
-    return ImportedPlantView(**whole, kept=[str(each) for each in kept], doubts=doubts)
+    whole = msgspec.structs.asdict(document_view(taken.stored, runs))
+    return ImportedPlantView(
+        **whole, kept=[str(each) for each in taken.kept], doubts=doubts,
+        looks_at_less=list(taken.looks_at_less),
+    )  # fmt: skip
 
 
 def parameter_view(plant: Plant, key: Key, belief: Posterior) -> ParameterView:

@@ -53,7 +53,7 @@ def test_a_kind_that_is_looked_at_no_more_is_named_unless_every_vehicle_is() -> 
         parameters = {**MOTHER.parameters, INSPECTS: stated_share(share), kind: stated_share(of_kind)}
         return replace(MOTHER, parameters=parameters)
 
-    assert lowered(deciding(0.1, 1), deciding(0.2, 0)) == [
+    assert [each.says for each in lowered(deciding(0.1, 1), deciding(0.2, 0))] == [
         "gate 'end of line' at 'flash_and_test' does not inspect every van, glass lot B any more"
     ]
     assert lowered(deciding(0.1, 1), deciding(1, 0)) == lowered(deciding(0.1, 0), deciding(0.1, 1)) == []

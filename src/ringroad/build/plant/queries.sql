@@ -17,6 +17,13 @@ ON CONFLICT (id, generation) DO NOTHING;
 -- name: programmes_of_plant
 SELECT id, document, generation FROM programme WHERE plant_id = :plant_id ORDER BY id;
 
+-- name: escapes_of_gates
+-- Vehicles that came back, by the gate that should have caught them, of the lines that this plant builds.
+SELECT t.programme_id, t.gate_station AS station, t.gate, count(DISTINCT t.vin) AS vehicles
+  FROM field_trace t JOIN programme p ON p.id = t.programme_id
+ WHERE p.plant_id = :plant_id AND t.gate <> '' AND t.occurred_at > :since
+ GROUP BY t.programme_id, t.gate_station, t.gate;
+
 -- name: choose_plant!
 UPDATE programme SET plant_id = :plant_id, generation = generation + 1
  WHERE id = :programme_id AND generation = :generation;

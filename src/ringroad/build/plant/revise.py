@@ -17,6 +17,7 @@ from ringroad.build.plant.model import Plant
 from ringroad.build.plant.parameters import Key
 
 ALL_PERMILLE: Final = 1_000
+ESCAPES_DAYS: Final = 90  # that a gate is judged by: claims of the field come late
 OF_GATES: Final = (
     "inspects",
     "inspects_all",
@@ -45,6 +46,16 @@ class GateRule:
     all_of: frozenset[Alike]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lowered:
+    """A gate that would look at less: of which line, where, its name, and what in words."""
+
+    line: str
+    station: str
+    gate: str
+    says: str
+
+
 def keep_learned(new: Plant, before: Plant, *, by_age: bool = False) -> tuple[Plant, tuple[Key, ...]]:
     """Return a document with what was decided and learned of its gates and it does not name, and which that is.
 
@@ -70,7 +81,7 @@ def keep_learned(new: Plant, before: Plant, *, by_age: bool = False) -> tuple[Pl
     return replace(new, parameters={**new.parameters, **kept}), tuple(sorted(kept))
 
 
-def lowered(before: Plant, after: Plant, *, programme_id: str | None = None) -> list[str]:
+def lowered(before: Plant, after: Plant, *, programme_id: str | None = None) -> list[Lowered]:
     """Say at which gates the second document looks at less than the first: fewer vehicles, fewer checks, or no gate.
 
     Args:
@@ -83,23 +94,28 @@ def lowered(before: Plant, after: Plant, *, programme_id: str | None = None) -> 
     for each in _rules(before):
         if programme_id is not None and each.line != programme_id:
             continue
-        where = f"gate {each.gate!r} at {each.station!r}"
-        rule = rules.get((each.line, each.station, each.gate))
-        if rule is None:
-            found.append(f"{where} is not there any more")
-        elif rule.permille < each.permille:
-            found.append(f"{where} inspects {rule.permille} of 1,000 vehicles instead of {each.permille}")
-        elif gone := sorted(each.checks - rule.checks):
-            found.append(f"{where} does not check {', '.join(gone)} any more")
-        elif rule.permille < ALL_PERMILLE and (
-            gone := sorted(
-                kind.says
-                for kind in each.all_of
-                if not any(new.has(kind.variant, kind.software, kind.lots) for new in rule.all_of)
-            )
-        ):
-            found.append(f"{where} does not inspect every {'; '.join(gone)} any more")
+        if says := _says_less(each, rules.get((each.line, each.station, each.gate))):
+            found.append(Lowered(line=each.line, station=each.station, gate=each.gate, says=says))
     return found
+
+
+def _says_less(each: GateRule, rule: GateRule | None) -> str:
+    """Say what a gate looks at less by its new rule, None where it is gone; nothing where it does not."""
+    where = f"gate {each.gate!r} at {each.station!r}"
+    if rule is None:
+        return f"{where} is not there any more"
+    if rule.permille < each.permille:
+        return f"{where} inspects {rule.permille} of 1,000 vehicles instead of {each.permille}"
+    if gone := sorted(each.checks - rule.checks):
+        return f"{where} does not check {', '.join(gone)} any more"
+    kinds = sorted(
+        kind.says
+        for kind in each.all_of
+        if not any(new.has(kind.variant, kind.software, kind.lots) for new in rule.all_of)
+    )
+    if rule.permille < ALL_PERMILLE and kinds:
+        return f"{where} does not inspect every {'; '.join(kinds)} any more"
+    return ""
 
 
 def _rules(plant: Plant) -> Iterator[GateRule]:

@@ -7,10 +7,10 @@ Invariant: a generation of a document is never changed; what a plant runs, it ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 from psycopg.types.json import Jsonb
 
@@ -21,7 +21,7 @@ from ringroad.build.plant.line import as_line, check_line_of, plant_of_line
 from ringroad.build.plant.model import Plant, Structure
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.read import plant_from_document
-from ringroad.build.plant.revise import keep_learned, lowered
+from ringroad.build.plant.revise import ESCAPES_DAYS, Lowered, keep_learned, lowered
 from ringroad.build.store_packages import get_programme, list_programmes
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
@@ -31,6 +31,7 @@ from ringroad.storage.db import Connection, expect_one, load_queries
 from ringroad.storage.ledger import append_fact, causes_of
 
 SQL = load_queries("ringroad.build.plant")
+GATES_NAMED: Final = 3  # of those that a document may not lower unsaid
 LOTS_NAMED: Final = 5  # of those that keep a plant from being a site
 
 FILE: Final = "the programme's file"
@@ -110,9 +111,18 @@ def save_plant(
     return StoredPlant(plant=plant, generation=before + 1, made_by=actor, made_at=now)
 
 
+class TakenPlant(NamedTuple):
+    """A document as it was kept, which parameters stayed that it does not name, and what its gates look at less, in words."""
+
+    stored: StoredPlant
+    kept: tuple[Key, ...]
+    looks_at_less: tuple[str, ...]
+
+
 def import_plant(
-    conn: Connection, ids: Ids, *, plant: Plant, may_lower: bool, actor: str, now: datetime, generation: int | None = None
-) -> tuple[StoredPlant, tuple[Key, ...]]:  # fmt: skip
+    conn: Connection, ids: Ids, *, plant: Plant, may_lower: bool, actor: str, now: datetime, generation: int | None = None,
+    lower_gates: bool = False,
+) -> TakenPlant:  # fmt: skip
     """Keep a document that a person wrote; what was decided and learned of its gates and it does not name stays.
 
     Args:
@@ -123,13 +133,11 @@ def import_plant(
         actor: who wrote it.
         now: when.
         generation: the one it was made from; needed to replace other content.
-
-    Returns:
-        The document as kept, and which parameters stayed that it does not name.
+        lower_gates: whether the person said that gates may look at less of which vehicles came back.
 
     Raises:
         Forbidden: a gate would look at less.
-        Conflict: as `save_plant`.
+        Conflict: as `save_plant`, or one of these gates let vehicles pass that came back, and nobody said to go on.
         InvalidInput: as `save_plant`, or one of its lines would never work.
     """
     require_work(plant, now=now)
@@ -137,12 +145,16 @@ def import_plant(
     lock_lines_of_plant(conn, plant.id)
     row = SQL.plant(conn, plant_id=plant.id, generation=None)
     kept: tuple[Key, ...] = ()
+    gates: list[Lowered] = []
     if row is not None:
         before = _stored(row).plant
         plant, kept = keep_learned(plant, before)
-        if not may_lower:
-            _refuse_lowered(lowered(before, plant))
-    return save_plant(conn, ids, plant=plant, actor=actor, now=now, generation=generation), kept
+        gates = lowered(before, plant)
+        _check_lowered(conn, gates, plant_id=plant.id, may_lower=may_lower, lower_gates=lower_gates, now=now)
+    less = tuple(each.says for each in gates)
+    body = {"looks_at_less": list(less)} if less else None
+    stored = save_plant(conn, ids, plant=plant, actor=actor, now=now, generation=generation, body=body)
+    return TakenPlant(stored, kept, less)
 
 
 def doubts(conn: Connection, plant: Plant) -> list[str]:
@@ -209,7 +221,8 @@ def runs_of(conn: Connection, stored: StoredPlant) -> list[str]:
 
 
 def choose_plant(
-    conn: Connection, ids: Ids, *, plant_id: str, programme_id: str, actor: str, now: datetime, may_lower: bool = True
+    conn: Connection, ids: Ids, *, plant_id: str, programme_id: str, actor: str, now: datetime, may_lower: bool = True,
+    lower_gates: bool = True,
 ) -> bool:  # fmt: skip
     """Let a plant's line take the place of the one in a programme's file.
 
@@ -220,7 +233,8 @@ def choose_plant(
         NotFound: no such plant document or programme.
         InvalidInput: the plant cannot build the programme.
         Forbidden: a gate of the line would look at less, and the person may not decide that (`may_lower`).
-        Conflict: the plant is a site, which would not hear that a lot is contained for the line.
+        Conflict: the plant is a site, which would not hear that a lot is contained for the line; or a gate that would
+            look at less let vehicles pass that came back, and nobody said to go on (`lower_gates`).
     """
     lock_site_of_plant(conn, plant_id)
     stored = get_programme(conn, programme_id)
@@ -230,15 +244,22 @@ def choose_plant(
         return False
     chosen = get_plant(conn, plant_id).plant
     check_line_of(chosen, stored.programme)
-    if stored.plant_id is not None and not may_lower:
-        _refuse_lowered(lowered(get_plant(conn, stored.plant_id).plant, chosen, programme_id=programme_id))
+    gates: list[Lowered] = []
+    if stored.plant_id is not None:
+        gates = lowered(get_plant(conn, stored.plant_id).plant, chosen, programme_id=programme_id)
+        _check_lowered(
+            conn, gates, plant_id=stored.plant_id, may_lower=may_lower, lower_gates=lower_gates, now=now
+        )
     rows = SQL.choose_plant(conn, plant_id=plant_id, programme_id=programme_id, generation=stored.generation)
     expect_one(rows, f"programme {programme_id}")
     require_none_contained(conn, plant_id)
     append_fact(
         conn, ids, kind=FactKind.PLANT_CHOSEN, subject=plant_id, actor=actor, now=now,
         causes=causes_of(conn, [(FactKind.PLANT_IMPORTED, plant_id), (FactKind.PROGRAMME_IMPORTED, programme_id)]),
-        body={"programme_id": programme_id, "before": stored.plant_id},
+        body={
+            "programme_id": programme_id, "before": stored.plant_id,
+            **({"looks_at_less": [each.says for each in gates]} if gates else {}),
+        },
     )  # fmt: skip
     return True
 
@@ -283,13 +304,37 @@ def require_work(plant: Plant, *, now: datetime) -> None:
             raise InvalidInput(f"line {line.name!r}: {error.message}", hint=error.hint) from error
 
 
-def _refuse_lowered(gates: list[str]) -> None:
-    """Raise: Forbidden if any gate would look at less."""
-    if gates:
-        more = f", and {len(gates) - 1} more" if len(gates) > 1 else ""
+def _check_lowered(
+    conn: Connection, gates: Sequence[Lowered], *, plant_id: str, may_lower: bool, lower_gates: bool, now: datetime
+) -> None:  # fmt: skip
+    """Refuse that gates look at less.
+
+    Raises:
+        Forbidden: the person may not decide it.
+        Conflict: vehicles came back that one of them had let pass, and the person did not say to go on all the same.
+    """
+    if not gates:
+        return
+    more = f", and {len(gates) - 1} more" if len(gates) > 1 else ""
+    if not may_lower:
         raise Forbidden(
-            f"{gates[0]}{more}: this needs the role approver",
+            f"{gates[0].says}{more}: this needs the role approver",
             hint="an approver decides what gates look at: ask one to do it, or: ringroad quality rate",
+        )
+    since = now - timedelta(days=ESCAPES_DAYS)
+    escaped = {
+        (row["programme_id"], row["station"], row["gate"]): row["vehicles"]
+        for row in SQL.escapes_of_gates(conn, plant_id=plant_id, since=since)
+    }
+    came = [(each, n) for each in gates if (n := escaped.get((each.line, each.station, each.gate)))]
+    if came and not lower_gates:
+        told = "; ".join(
+            f"{each.says}, and {n} vehicle{'s' * (n > 1)} that it let pass came back in {ESCAPES_DAYS} days"
+            for each, n in came[:GATES_NAMED]
+        )
+        raise Conflict(
+            f"{told}: nothing was changed",
+            hint="--lower-gates, or lower_gates in the request, says that it is meant",
         )
 
 

@@ -17,6 +17,7 @@ from ringroad.build.plant.alike import Alike, read_alike
 from ringroad.build.plant.model import Gate, Plant
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Origin, Posterior
+from ringroad.build.plant.revise import ESCAPES_DAYS
 from ringroad.build.plant.store import StoredPlant, get_plant, save_plant
 from ringroad.build.quality.draw import Place, reason_of
 from ringroad.build.quality.gate_kinds import JEFFREYS, first_of
@@ -38,7 +39,7 @@ from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.storage.db import Connection
 
-DAYS: Final = 90  # that a gate is judged by: claims of the field come late
+DAYS: Final = ESCAPES_DAYS
 ESCAPES_MAX: Final = 100_000  # of one look
 NEWEST_MAX: Final = (
     10_000  # choices of a line, of which it is said how many are of the kinds of now: to half a percent
