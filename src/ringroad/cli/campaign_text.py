@@ -13,7 +13,7 @@ from ringroad.http.console.conduct import approval_lines, conduct_lines
 from ringroad.http.console.decided import counted, decision_lines
 from ringroad.http.console.guard import gate_lines
 from ringroad.kernel.hours import length_words
-from ringroad.ship.reason_words import UNKNOWN_FOR_GOOD, is_for_good, reason_words
+from ringroad.ship.reason_words import UNKNOWN_FOR_GOOD, is_for_good, is_harm_elsewhere, reason_words
 
 Row = Mapping[str, Any]
 
@@ -92,6 +92,11 @@ def next_text(row: Row, recovery: Row | None) -> str:
         return (
             f"next, as the gate holds it for harm: ringroad campaign evidence {short} shows what is compared\n"
             f"      ringroad campaign abort {short} --reason WHY ends it; vehicles that installed it stay on it until they are ordered back"
+        )
+    if row["state"] == "paused" and is_harm_elsewhere(row["state_reason"]):
+        return (
+            f"next: ringroad campaign abort {short} --reason WHY ends it\n"
+            "      to go on all the same, plan another campaign: the checker names the harm, and whoever approves accepts it"
         )
     if row["state"] == "paused" and is_for_good(row["state_reason"]):
         shows = (

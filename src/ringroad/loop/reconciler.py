@@ -31,6 +31,7 @@ from ringroad.loop.bundles import IssueBundle, issue_waiting, withdraw_closed
 from ringroad.loop.lookout import EVERYTHING, Look, Lookout
 from ringroad.ship import store
 from ringroad.ship.gate import HARM_SEEN, Evidence, GateDecision, Halt, decide_gate
+from ringroad.ship.harm import beside_others
 from ringroad.ship.model import Campaign, CampaignState
 from ringroad.ship.store.batches import RECONCILER
 from ringroad.ship.store.bundles import BUNDLES_MAX
@@ -196,22 +197,17 @@ def evaluate(
         "unknown_holds": True,
         "unknown_accepted": store.is_unknown_accepted(conn, campaign, plan),
     }
-    decision = decide_gate(policy, wave, released, now=now, evidence=evidence, ramp=ramp, **rest)
+    others = {"harmed_elsewhere": store.read_harmed_elsewhere(conn, campaign, plan)}
+    decision = beside_others(
+        decide_gate(policy, wave, released, now=now, evidence=evidence, ramp=ramp, **rest), **others
+    )
     if campaign.state is CampaignState.PAUSED and not isinstance(decision, Halt):
         return decision
     store.hold_as_read(conn, campaign)
     written = store.record_gate_decision(
-        conn,
-        campaign,
-        decision,
-        policy=policy,
-        wave=wave,
-        released=released,
-        now=now,
-        evidence=evidence,
-        ramp=ramp,
-        rest=rest,
-    )
+        conn, campaign, decision, policy=policy, wave=wave, released=released, now=now, evidence=evidence, ramp=ramp,
+        rest={**rest, **others},
+    )  # fmt: skip
     if written or decision.reason.startswith(HARM_SEEN):  # a hold of before it was told is not written again
         store.tell_harm(conn, ids, campaign, decision, last_wave=rest["last_wave"], actor=RECONCILER, now=now)
     store.apply_decision(conn, ids, campaign, decision, actor=RECONCILER, now=now)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from ringroad.ship.gate import HARM_SEEN, Advance, Finish, GateDecision, Grow, Hold
+from ringroad.ship.gate import HARM_SEEN, Advance, Finish, GateDecision, Grow, Halt, Hold, Pause
+from ringroad.ship.reason_words import HARMED_ELSEWHERE
 
 # Reasons for which only a gate holds that looked at harm, or has nothing more to release. The console's queries say
 # the same of recorded decisions.
 HARM_PASSED = frozenset({"budget_in_flight", "outcomes_awaited", "watching"})
+
+
+def beside_others(decision: GateDecision, *, harmed_elsewhere: str) -> GateDecision:
+    """Pause a campaign whose release did harm in another one, unless its own gate halts or ends it.
+
+    Args:
+        decision: of its gate.
+        harmed_elsewhere: the other campaign; empty: the release did harm in none.
+    """
+    if not harmed_elsewhere or isinstance(decision, Halt | Finish):
+        return decision
+    return Pause(f"{HARMED_ELSEWHERE}: {harmed_elsewhere}")
 
 
 def harm_held(decision: GateDecision, *, before: bool, last_wave: bool = False) -> bool:

@@ -11,6 +11,7 @@ from typing import Final, get_args
 
 from ringroad.protocol.vehicle import VehicleState
 
+HARMED_ELSEWHERE: Final = "release_harmed_elsewhere"  # and behind a colon the campaign in which it did
 UNKNOWN_FOR_GOOD: Final = "not_known_for_good"  # and behind a colon the metric
 FOR_GOOD: Final = frozenset(  # reasons to wait that nothing can end: no vehicle is left to report
     {"too_few_reports_for_good", "too_many_silent_for_good", "evidence_too_old_for_good", UNKNOWN_FOR_GOOD}
@@ -27,6 +28,7 @@ METRIC_WORDS: Final[Mapping[str, str]] = {
 }
 GATE_WORDS: Final[Mapping[str, str]] = {
     "release_withdrawn": "the release was withdrawn",
+    "release_harmed_elsewhere": "its release did harm in another campaign",
     "worse_than_control": "worse than the control group",
     "worse_than_before": "worse than past installations",
     "too_many_failures": "too many failures",
@@ -105,7 +107,8 @@ def reason_words(text: str) -> str:
         return _WITHDRAWN + reason_words(text.removeprefix(_WITHDRAWN))
     head, colon, rest = text.partition(": ")
     if head in GATE_WORDS:
-        return f"{GATE_WORDS[head]}: {_metric(rest)}" if colon else GATE_WORDS[head]
+        rest = rest if head == HARMED_ELSEWHERE else _metric(rest)
+        return f"{GATE_WORDS[head]}: {rest}" if colon else GATE_WORDS[head]
     verdict, beside, said = text.partition(_BESIDE)
     head, colon, rest = verdict.partition(": ")
     if head in VERDICT_WORDS:
@@ -119,6 +122,11 @@ def reason_words(text: str) -> str:
 def is_for_good(reason: str) -> bool:
     """Tell whether a campaign's reason is one of a gate that waits for what nothing can bring."""
     return reason.partition(": ")[0] in FOR_GOOD
+
+
+def is_harm_elsewhere(reason: str) -> bool:
+    """Tell whether a campaign's reason is harm that its release did in another one."""
+    return reason.partition(": ")[0] == HARMED_ELSEWHERE
 
 
 def metric_words(name: str) -> str:

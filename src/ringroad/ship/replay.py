@@ -14,6 +14,7 @@ import msgspec
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.gate import Evidence, GateDecision, GatePolicy, Ramp, decide_gate
+from ringroad.ship.harm import beside_others
 from ringroad.ship.wave_facts import WaveFacts
 
 
@@ -31,7 +32,7 @@ def decide_again(
     if not isinstance(rest, Mapping):
         return None
     try:
-        return decide_gate(
+        decision = decide_gate(
             msgspec.convert(policy, GatePolicy),
             msgspec.convert(facts["wave"], WaveFacts),
             msgspec.convert(facts["released"], WaveFacts),
@@ -51,6 +52,7 @@ def decide_again(
         )
     except (KeyError, msgspec.ValidationError, InvalidInput):
         return None
+    return beside_others(decision, harmed_elsewhere=str(rest.get("harmed_elsewhere", "")))
 
 
 def word_of(decision: GateDecision) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringroad.ship.gate import Advance, Finish, GateDecision, Grow, Halt, Hold, Pause
-from ringroad.ship.harm import harm_held
+from ringroad.ship.harm import beside_others, harm_held
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,18 @@ def test_a_last_wave_that_soaks_was_looked_at_before() -> None:
 @pytest.mark.parametrize("before", [False, True])
 def test_one_that_does_not_say_leaves_it_as_it_was(decision: GateDecision, *, before: bool) -> None:
     assert harm_held(decision, before=before) is before
+
+
+def test_harm_elsewhere_pauses_what_its_own_gate_neither_halts_nor_ends() -> None:
+    paused = Pause("release_harmed_elsewhere: fix (campaign_1)")
+    ended: tuple[GateDecision, ...] = (Halt("too_many_failures"), Finish())
+    others: tuple[GateDecision, ...] = (
+        Advance(),
+        Grow(2),
+        Hold("soaking"),
+        Pause("too_few_reports_for_good"),
+    )
+    for decision in others + ended:
+        expected = decision if decision in ended else paused
+        assert beside_others(decision, harmed_elsewhere="fix (campaign_1)") == expected
+        assert beside_others(decision, harmed_elsewhere="") == decision

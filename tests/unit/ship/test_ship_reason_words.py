@@ -13,6 +13,7 @@ from ringroad.ship.judged import REFUSALS
 from ringroad.ship.reason_words import (
     CODE_WORDS,
     GATE_WORDS,
+    HARMED_ELSEWHERE,
     METRIC_WORDS,
     VERDICT_WORDS,
     metric_words,
@@ -30,6 +31,10 @@ from ringroad.ship.reason_words import (
         ),
         ("harm_seen: budget_spent", "more harm than is accepted: the budget is spent"),
         ("harm_seen", "more harm than is accepted"),
+        (
+            "release_harmed_elsewhere: a_fix (campaign_1)",
+            "its release did harm in another campaign: a_fix (campaign_1)",
+        ),
         ("not_known: silence", "not known yet: silence"),
         ("soaking", "the new software has not run for long enough yet"),
         ("some_new_reason", "some new reason"),
@@ -79,8 +84,11 @@ def test_what_a_person_or_another_client_wrote_is_left_alone(text: str) -> None:
 
 def test_every_reason_of_the_gate_and_every_metric_and_refusal_has_words() -> None:
     source = Path(ringroad.ship.gate.__file__).read_text()
-    reasons = set(re.findall(r'(?:Hold|Halt|Advance)\("([a-z_]+)', source))
-    reasons |= set(re.findall(r'return f?"([a-z]+_[a-z_]+)', source)) | {ringroad.ship.gate.HARM_SEEN}
+    reasons = set(re.findall(r'(?:Hold|Halt|Advance|Pause)\("([a-z_]+)', source))
+    reasons |= set(re.findall(r'return f?"([a-z]+_[a-z_]+)', source)) | {
+        ringroad.ship.gate.HARM_SEEN,
+        HARMED_ELSEWHERE,
+    }
     assert len(reasons) >= 18
     assert reasons <= GATE_WORDS.keys()
     assert set(MetricName) | {ringroad.ship.gate.BUDGET_SPENT} == METRIC_WORDS.keys()

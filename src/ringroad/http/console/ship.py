@@ -34,7 +34,7 @@ from ringroad.http.reading_compared import compared
 from ringroad.http.reading_judged import let_go, with_today
 from ringroad.http.views import CampaignView, FleetVersion, PlanView, VehicleResolutionView, WaveCount
 from ringroad.http.views_build import ReleaseView
-from ringroad.ship.reason_words import UNKNOWN_FOR_GOOD, is_for_good, reason_words
+from ringroad.ship.reason_words import UNKNOWN_FOR_GOOD, is_for_good, is_harm_elsewhere, reason_words
 from ringroad.storage.db import Connection
 
 OPEN = ("pending", "offered", "active", "cancelling")
@@ -329,7 +329,8 @@ def campaign_controls(c: CampaignView, account: Account, *, plan: PlanView | Non
         if c.state == "running":
             offers.append({"verb": "pause", "text": "Pause", "tone": "", "ask": ""})
         if c.state == "paused" and (
-            not is_for_good(c.state_reason) or c.state_reason.startswith(UNKNOWN_FOR_GOOD)
+            not (is_for_good(c.state_reason) or is_harm_elsewhere(c.state_reason))
+            or c.state_reason.startswith(UNKNOWN_FOR_GOOD)
         ):
             offers.append({"verb": "resume", "text": "Resume", "tone": "primary", "ask": ""})
         if c.state in {"planned", "approved", "running", "paused"}:

@@ -24,7 +24,7 @@ from ringroad.ship.store.campaigns import (
     start,
 )
 from ringroad.ship.store.decisions import record_gate_decision, tell_harm
-from ringroad.ship.store.halts import read_halted_before
+from ringroad.ship.store.halts import read_halted_before, read_harmed_elsewhere
 from ringroad.ship.store.judging import judge_again
 from ringroad.ship.store.locks import hold_as_read, try_hold
 from ringroad.ship.store.manifests import apply_manifest, lock_vehicle
@@ -107,6 +107,7 @@ __all__ = [
     "read_campaign",
     "read_expiries",
     "read_halted_before",
+    "read_harmed_elsewhere",
     "read_images",
     "read_inventory",
     "read_known",

@@ -31,7 +31,7 @@ def record_gate_decision(
     now: datetime,
     evidence: Evidence | None = None,
     ramp: Ramp | None = None,
-    rest: Mapping[str, bool] | None = None,
+    rest: Mapping[str, bool | str] | None = None,
 ) -> bool:
     """Append what the gate decided, with all it saw; a repeated `Hold` is written once.
 

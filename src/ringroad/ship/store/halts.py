@@ -3,7 +3,8 @@
 Harm is what halted a campaign, and what spoke against its release when a person aborted it before it was halted, or has
 spoken since: vehicles that began answer after the abort, too.
 
-Invariant: nobody approves, starts or resumes a campaign whose release did harm in another one after its plan was checked.
+Invariant: nobody approves, starts or resumes a campaign whose release did harm in another one after its plan was checked,
+and one that runs pauses.
 """
 
 from __future__ import annotations
@@ -86,6 +87,22 @@ def read_harm_or_word(conn: Connection, campaign: Campaign) -> str:
         return HARM_NOT_KNOWN
 
 
+def read_harmed_elsewhere(conn: Connection, campaign: Campaign, plan: SavedPlan) -> str:
+    """Name another campaign in which the release was found to do harm since the plan was made; empty: in none.
+
+    What came in after a person aborted one is looked at where a campaign starts or goes on, not in each round.
+    """
+    rows = SQL.harm_of_release(conn, release_id=campaign.release_id, rows_max=HALTS_NAMED_MAX)
+    found = (HaltedBefore(**row) for row in rows)
+    return next((f"{each.name} ({each.campaign_id})" for each in found if _is_news(each, plan)), "")
+
+
+def _is_news(found: HaltedBefore, plan: SavedPlan) -> bool:
+    """Tell whether whoever approved a plan could not know of the harm; they accept what the plan names."""
+    since = found.at is not None and plan.made_at < found.at
+    return since and not names_halted(plan.findings, found.campaign_id)
+
+
 def refuse_halted_since(conn: Connection, release_id: str, plan: SavedPlan | None, *, hint: str) -> None:
     """Raise if a release did harm in a campaign after a plan was made; None: nobody looked yet, and who plans will.
 
@@ -97,7 +114,7 @@ def refuse_halted_since(conn: Connection, release_id: str, plan: SavedPlan | Non
     if plan is None:
         return
     for found in read_halted_before(conn, release_id):
-        if found.at is None or found.at <= plan.made_at or names_halted(plan.findings, found.campaign_id):
+        if not _is_news(found, plan):
             continue
         named = f"{found.name} ({found.campaign_id})"
         did = f"did harm in campaign {named}, aborted" if found.aborted else f"has halted campaign {named}"

@@ -9,7 +9,7 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.model import Campaign, CampaignState
-from ringroad.ship.reason_words import UNKNOWN_FOR_GOOD, is_for_good, reason_words
+from ringroad.ship.reason_words import UNKNOWN_FOR_GOOD, is_for_good, is_harm_elsewhere, reason_words
 from ringroad.ship.store.batches import RECONCILER, withhold
 from ringroad.ship.store.evidence import seen_since
 from ringroad.ship.store.halts import refuse_halted_since
@@ -35,7 +35,7 @@ def pause(
         InvalidInput: a person gave a reason that is a gate's, which decides who resumes.
         Conflict: the campaign moved on or does not run.
     """
-    if is_for_good(reason.strip()) and actor != RECONCILER:
+    if (is_for_good(reason.strip()) or is_harm_elsewhere(reason.strip())) and actor != RECONCILER:
         raise InvalidInput(f"{reason.strip()} is a reason of the gate", hint="say why in your own words")
     campaign = read_campaign(conn, campaign_id)
     moved = move(
