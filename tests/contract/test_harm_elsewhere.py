@@ -75,3 +75,28 @@ def test_a_person_does_not_give_the_reason_of_the_gate(story: Story) -> None:
             story.conn, story.ids, campaign_id=story.campaign_id, generation=story.campaign().generation, actor="ann",
             reason="release_harmed_elsewhere: fix", now=story.now,
         )  # fmt: skip
+
+
+def test_who_resumes_a_campaign_that_its_gate_halted_is_told_what_can_be_done(story: Story) -> None:
+    story.start(query="variant = city", waves=(1,))
+    with transaction(story.conn):
+        story.later(5)
+        store.halt(
+            story.conn, story.ids, story.campaign(), actor="gate", reason="too_many_failures", now=story.now
+        )
+    halted = story.campaign()
+    with (
+        pytest.raises(Conflict, match="is halted, it cannot become running") as refused,
+        transaction(story.conn),
+    ):
+        store.resume(
+            story.conn,
+            story.ids,
+            campaign_id=halted.id,
+            generation=halted.generation,
+            actor="ben",
+            now=story.now,
+        )
+    assert (refused.value.code, refused.value.hint) == (
+        "campaign_state", "it does not come back: plan another campaign",
+    )  # fmt: skip

@@ -20,6 +20,7 @@ from ringroad.storage.db import Connection, expect_one
 
 REASON_CHARS_MAX = 500  # characters
 ANOTHER = "abort this one, and plan another"
+ENDED = (CampaignState.FINISHED, CampaignState.HALTED, CampaignState.ABORTED)
 # What a fact says that an approver goes on without, with the wave.
 _REPORTS = "without_reports_of_wave"
 _METRICS = "without_metrics_of_wave"
@@ -84,6 +85,7 @@ def resume(
             come and is not accepted, or the other way round.
     """
     campaign = read_campaign(conn, campaign_id)
+    _expect_state(campaign, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,))
     refuse_withdrawn(conn, campaign)
     _refuse_unaccepted(conn, campaign, accepted=without_reports)
     if without_reports and four_eyes and actor == current_plan(conn, campaign).made_by:
@@ -146,18 +148,26 @@ def move(
     Raises:
         Conflict: it is in another state, or moved on.
     """
-    if campaign.state not in of:
-        raise Conflict(
-            f"campaign {campaign.id} is {campaign.state}, it cannot become {to}", code="campaign_state",
-            hint="its plan is not approved, and a new plan takes the approval away: ringroad campaign approve"
-            if (campaign.state, to) == ("planned", "running") else "",
-        )  # fmt: skip
+    _expect_state(campaign, to=to, of=of)
     rows = SQL.move_campaign(
         conn, campaign_id=campaign.id, generation=generation, state=to.value,
         from_states=[state.value for state in of], reason=reason[:REASON_CHARS_MAX], now=now,
     )  # fmt: skip
     expect_one(rows, f"campaign {campaign.id}")
     return read_campaign(conn, campaign.id)
+
+
+def _expect_state(campaign: Campaign, *, to: CampaignState, of: Sequence[CampaignState]) -> None:
+    if campaign.state in of:
+        return
+    hint = ""
+    if campaign.state in ENDED:
+        hint = "it does not come back: plan another campaign"
+    elif (campaign.state, to) == ("planned", "running"):
+        hint = "its plan is not approved, and a new plan takes the approval away: ringroad campaign approve"
+    raise Conflict(
+        f"campaign {campaign.id} is {campaign.state}, it cannot become {to}", code="campaign_state", hint=hint
+    )
 
 
 def refuse_withdrawn(conn: Connection, campaign: Campaign) -> None:
