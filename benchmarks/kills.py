@@ -125,13 +125,14 @@ def run() -> list[Figure]:
         took = f"{time.perf_counter() - started_s:.0f} s on {cores} core{'s' * (cores > 1)}"
         took += f", {before} of them before that" * bool(before)
         return [
-            figure_of(name, ecus, kept, took)
+            figure
             for name, ecus in (("powercut.process_kills", TWO), ("powercut.process_kills_33_ecus", ALL))
+            for figure in figures_of(name, ecus, kept, took)
         ]
 
 
-def figure_of(name: str, ecus: Sequence[str], kept: Path, took: str) -> Figure:
-    """What came of the kills of one vehicle's process."""
+def figures_of(name: str, ecus: Sequence[str], kept: Path, took: str) -> tuple[Figure, Figure]:
+    """What came of the kills of one vehicle's process: how many there were, and how many tore it."""
     ends = {
         kind: [path.read_text("utf-8") for path in sorted(kept.glob(f"{kind}-*.txt"))]
         for kind in KINDS if kind.ecus == ecus
@@ -143,5 +144,8 @@ def figure_of(name: str, ecus: Sequence[str], kept: Path, took: str) -> Figure:
     return Figure(
         name=name, value=len(good) + len(undone), unit="records", target=None, better="higher",
         note=f"{len(ecus)} ECUs; the vehicle's process killed after each of {len(good)} records of an update and "
-        f"{len(undone)} of one that is undone; {len(problems)} torn; all kills {took}",
+        f"{len(undone)} of one that is undone; all kills {took}",
+    ), Figure(
+        name=f"{name}_torn", value=len(problems), unit="records", target=0, better="lower",
+        note="after which the vehicle was neither all old nor all new, or did not end as it was told",
     )  # fmt: skip

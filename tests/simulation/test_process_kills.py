@@ -11,7 +11,7 @@ from benchmarks.kills import (
     TWO,
     WHOLE,
     Kind,
-    figure_of,
+    figures_of,
     killed_after,
     share,
     torn,
@@ -57,5 +57,5 @@ def test_ends_that_are_kept_are_counted_and_not_tried_again(tmp_path: Path) -> N
         for record, end in enumerate((WHOLE, "torn", PAST), 1):
             kind.file(tmp_path, record).write_text(end, encoding="utf-8")
         share(kind, tmp_path, 0, 1)
-    figure = figure_of("kills", TWO, tmp_path, "10 s")
-    assert (figure.value, "; 2 torn;" in figure.note) == (4, True)
+    kills, torn = figures_of("kills", TWO, tmp_path, "10 s")
+    assert (kills.value, torn.name, torn.value, torn.met) == (4, "kills_torn", 2, False)

@@ -84,6 +84,19 @@ def test_status_names_the_reason_for_waiting(world: World, capsys: pytest.Captur
     assert [ecu["committed"] for ecu in shown["ecus"]] == ["1.0.0"] * 4
 
 
+def test_status_names_the_value_of_a_precondition_that_does_not_hold(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.config = msgspec.structs.replace(world.config, consent="auto")
+    write_config(world.folder, world.config, durability="buffered")
+    world.order()
+    world.signals.values["Vehicle.Speed"] = 42
+    assert asyncio.run(world.drive(until=lambda one: one.state.noted[0] == "precondition")) == "READY"
+    assert vehicle(world, "status") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["code"], shown["detail"]) == ("precondition", "Vehicle.Speed == 0, but the value is 42")
+
+
 def test_status_says_why_an_ecu_is_tried_again_and_at_the_end_why_it_was_given_up(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

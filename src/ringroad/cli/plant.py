@@ -169,7 +169,7 @@ def run(
         lock.close()
     held = _held(_schedule(client, programme))
     value = {"folder": place, "born": told.born, "refused": told.refused, "held": held}
-    shell.show(value, text=_summary(len(told.born), held, place))
+    shell.show(value, text=_summary(len(told.born), held, place, given=folder is not None))
     return EXIT_NO if told.refused else 0
 
 
@@ -412,12 +412,12 @@ def _held(schedule: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     return schedule["document"]["held"] if schedule else []
 
 
-def _summary(born: int, held: Sequence[Mapping[str, Any]], place: Path) -> str:
+def _summary(born: int, held: Sequence[Mapping[str, Any]], place: Path, *, given: bool) -> str:
     lines = [f"{counted(born, 'vehicle')} born, in {shown(place)}"]
     if held:
         lines.append(f"held back: {hold_text(held)}")
     if born:
-        lines.append("next: ringroad fleet drive")
+        lines.append(f"next: ringroad fleet drive{f' --folder {shown(place)}' * given}")
     return "\n".join(lines)
 
 

@@ -324,7 +324,7 @@ def _status(config: VehicleConfig, state: CampaignState, *, running: bool, now: 
         "state": state.state,
         "action_id": state.action_id,
         "code": state.code or state.noted[0],
-        "detail": state.detail or state.noted[1],
+        "detail": state.detail or state.note,
         "release_id": state.release_id,
         "blocked": state.blocked,
         "peer_bytes": state.peer_bytes,

@@ -297,7 +297,7 @@ class CampaignState:
             rollback is one.
         restarts: starts of the orchestrator with something under way since it last got further.
         code, detail: typed reason of the last state change or of the ECU that failed since; the same for people.
-        noted: code and subject of the last note in this state; in SYNCING of the last failed try as well.
+        noted, note: code and subject of the last note in this state, in SYNCING of the last failed try as well; its words.
         notes: how many notes there were in this state, but for those of what peers gave.
         unreachable: ECUs that did not answer when they were last tried.
         failing: the newest failed try of each ECU that got no further since; nothing is decided on it.
@@ -325,6 +325,7 @@ class CampaignState:
     code: str = ""
     detail: str = ""
     noted: tuple[str, str] = ("", "")
+    note: str = ""
     notes: int = 0
     unreachable: frozenset[str] = frozenset()
     failing: Failing = field(default_factory=lambda: MappingProxyType({}))
@@ -395,7 +396,7 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
         case FaultsKnown(faults=faults):
             return replace(state, known_faults=MappingProxyType(faults))
         case Answered(answer=answer):
-            return replace(state, answer=answer, noted=("", ""))  # what it still waits for is told again
+            return replace(state, answer=answer, noted=("", ""), note="")  # what it waits for is told again
         case Tried(what=what, code=code, detail=detail):
             serial, tries = tried_ecu(entry, state), {**state.tries, what: state.tries.get(what, 0) + 1}
             gone = {serial} if serial and code == Reason.UNREACHABLE else set()
@@ -405,12 +406,12 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
                 code=code, detail=detail, count=tries[what], count_max=count_max, again_at=again_at
             )
             return replace(
-                state, tries=tries, unreachable=_without(state.unreachable, serial) | gone, noted=noted,
+                state, tries=tries, unreachable=_without(state.unreachable, serial) | gone, noted=noted, note=detail if noted == (code, detail) else state.note,
                 failing={**state.failing, serial: failed} if serial else state.failing,
             )  # fmt: skip
-        case Noted(code=code, about=about, peer_bytes=given):
+        case Noted(code=code, about=about, detail=detail, peer_bytes=given):
             return replace(
-                state, noted=state.noted if given else (code, about), notes=state.notes + (not given), peer_bytes=state.peer_bytes + given,
+                state, notes=state.notes + (not given), peer_bytes=state.peer_bytes + given, noted=state.noted if given else (code, about), note=state.note if given else detail,
                 cancel_refused=state.cancel_refused or code == "cancel_refused",
             )  # fmt: skip
         case Refused(refused=refused):
@@ -460,7 +461,7 @@ def _after_start(state: CampaignState) -> CampaignState:
 
 def _after_move(state: CampaignState, entry: Moved) -> CampaignState:
     moved = replace(
-        state, state=entry.state, code=entry.code, detail=entry.detail, restarts=0, noted=("", ""), notes=0,
+        state, state=entry.state, code=entry.code, detail=entry.detail, restarts=0, noted=("", ""), note="", notes=0,
         tries=MappingProxyType({}) if entry.state in RESET_TRIES_ON else state.tries,
     )  # fmt: skip
     if entry.state not in TERMINAL_STATES or state.action_id is None:
