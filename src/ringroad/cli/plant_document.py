@@ -19,8 +19,6 @@ from ringroad.cli.groups import EXIT_NO, example, read_bytes, read_text, with_cl
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, details, exactly, table, when
-from ringroad.http.views_plant import amount as amount_of
-from ringroad.http.views_plant import diff_view
 from ringroad.kernel.errors import InvalidInput, NotFound, Unavailable
 
 HASH_CHARS = 12  # of a hash that are shown; the whole one is in --json
@@ -150,6 +148,8 @@ def diff(shell: Shell, client: Client, *, before: str, after: str) -> int:
     from different evidence.
     Exit status 1 when the structure is not the same or a parameter differs.
     """
+    from ringroad.http.views_plant import diff_view  # noqa: PLC0415 - the others load no server
+
     one, other = (_load(client, each) for each in (before, after))
     view = msgspec.to_builtins(diff_view(one, other, diff_plants(one, other)))
     shell.show(view, text=diff_text(view))
@@ -246,6 +246,8 @@ def beliefs_text(beliefs: Sequence[Mapping[str, Any]]) -> str:
 
 def amount(belief: Mapping[str, Any], value: float) -> str:
     """Return a value of a belief in a unit that people read."""
+    from ringroad.http.views_plant import amount as amount_of  # noqa: PLC0415 - same
+
     return amount_of(belief["family"], value)
 
 

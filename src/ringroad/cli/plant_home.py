@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from ringroad.cli.client import Client
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.sim.assembly import Surroundings
-from ringroad.storage.leaf import stored_credentials
 from ringroad.storage.settings import Settings
 
 FIRST_ROOT: Final = "1.root.json"  # vehicles find their way from there
@@ -21,6 +20,8 @@ def surroundings(settings: Settings, url: str) -> Surroundings:
     Raises:
         NotFound: the roots or the certificate authority are not in the var folder.
     """
+    from ringroad.storage.leaf import stored_credentials  # noqa: PLC0415 - most commands of plants need no NATS
+
     host = urlsplit(url).hostname or ""
     server_url = f"https://{f'[{host}]' if ':' in host else host}:{settings.https_port}"
     mqtt_port, authority = settings.mqtt_port, settings.pki / "ca.pem"
@@ -48,6 +49,8 @@ def surroundings(settings: Settings, url: str) -> Surroundings:
 
 def vin_plant(settings: Settings, client: Client) -> str:
     """Return what stands for this plant in its VINs. Raises: Conflict, its hub gave it no place yet."""
+    from ringroad.storage.leaf import stored_credentials  # noqa: PLC0415 - same
+
     if stored_credentials(settings.site) is None:
         return OWN_VIN_PLANT
     found: str | None = client.get("/site")["vin_plant"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ringroad.storage.lake import Rows
+if TYPE_CHECKING:
+    from ringroad.storage.lake import Rows  # whoever reads complaints needs no lake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,9 +42,10 @@ from ringroad.signal.diagnose import (
     require_permission,
     session_end,
 )
-from ringroad.signal.store import SQL
-from ringroad.storage.db import Connection, expect_one, of_row
+from ringroad.storage.db import Connection, expect_one, load_queries, of_row
 from ringroad.storage.ledger import append_fact, last_of
+
+SQL = load_queries("ringroad.signal")
 
 SWEEP_ROWS_MAX: Final = 200  # sessions and requests ended per call; the next call does the rest
 SYSTEM: Final = "system:diagnostics"

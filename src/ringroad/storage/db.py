@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -105,6 +106,7 @@ def apart(conn: Connection, **which: str) -> Iterator[None]:
         LOG.exception("left out, the others go on", **which)
 
 
+@cache
 def load_queries(package: str) -> Any:
     """Load `queries.sql` of a package, for example ``load_queries("ringroad.ship")``.
 

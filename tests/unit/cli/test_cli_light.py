@@ -15,6 +15,7 @@ GROUPS = (
     "fleet",
     "lap",
     "order",
+    "plant",
     "release",
     "schedule",
 )
@@ -31,5 +32,13 @@ print(json.dumps(sorted(set({heavy!r}) & set(sys.modules))))
 
 def test_commands_that_ask_the_server_load_no_server() -> None:
     look = LOOK.format(groups=GROUPS, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout) == []
+
+
+def test_what_starts_the_engines_loads_no_lake() -> None:
+    look = LOOK.format(
+        groups=("up", "keys", "site"), heavy=("litestar", "duckdb", "pyarrow", "ibis", "numba")
+    )
     done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
     assert json.loads(done.stdout) == []
