@@ -1110,7 +1110,8 @@ SELECT EXISTS (SELECT FROM device_report r JOIN assignment a ON a.action_id = r.
 -- name: missing_targets^
 -- Targets that are not shown; and those of them whose ECU runs newer software of the programme, or what a later update
 -- of the vehicle puts there, so that nothing fell back. An image that the ECU ran before it was confirmed is not newer,
--- though a newer package has the same bytes.
+-- though a newer package has the same bytes. What is shown is told by its digest: an ECU that ran the bytes already is
+-- left out of the update and goes on with the file's name of before, unless the package has a higher counter to commit.
 SELECT count(*) AS missing,
        count(*) FILTER (WHERE later.put OR EXISTS (SELECT FROM software_package n
                                        WHERE n.programme_id = p.programme_id AND n.ecu = p.ecu
@@ -1138,7 +1139,11 @@ SELECT count(*) AS missing,
                          AND q.image_sha256 = i.image_sha256 AND q.filename = i.filename) AS put) AS later
  WHERE a.action_id = :action_id
    AND (a.kind <> 'rollback' OR r.document -> 'variants' -> v.variant ? chosen.ecu)
-   AND (i.image_sha256 IS DISTINCT FROM p.image_sha256 OR i.filename IS DISTINCT FROM p.filename);
+   AND (i.image_sha256 IS DISTINCT FROM p.image_sha256
+        OR a.state <> 'installed'
+           AND EXISTS (SELECT FROM software_package f
+                        WHERE f.filename = i.filename AND f.image_sha256 = i.image_sha256
+                          AND f.release_counter < p.release_counter));
 
 -- name: count_targets$
 SELECT count(*) FROM assignment a
