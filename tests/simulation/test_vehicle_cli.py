@@ -131,7 +131,9 @@ def test_only_a_blocked_vehicle_is_unblocked_and_then_takes_part_again(world: Wo
     world.ecus["adas"].bad_versions.add("2.0.0")
     world.ecus["brake"].answers["rollback"] = [Failed(reason=Reason.TRANSFER_FAILED)] * 50
     assert asyncio.run(world.drive()) == "ROLLBACK_FAILED"
+    world.ecus["brake"].answers.clear()  # mended
     assert vehicle(world, "unblock") == 0
+    assert asyncio.run(world.drive()) == "ROLLED_BACK"
     world.ecus["adas"].bad_versions.clear()
     world.order(action_id=2)
     assert asyncio.run(world.drive()) == "SUCCEEDED"
@@ -155,6 +157,8 @@ def test_a_blocked_vehicle_is_unblocked_while_it_runs(world: World) -> None:
 
     assert asyncio.run(story()) == (0, False, 4)
     assert not (world.folder / UNBLOCK_NAME).exists()
+    world.ecus["brake"].answers.clear()  # mended
+    assert asyncio.run(world.drive()) == "ROLLED_BACK"
     world.ecus["adas"].bad_versions.clear()
     world.order(action_id=2)
     assert asyncio.run(world.drive()) == "SUCCEEDED"

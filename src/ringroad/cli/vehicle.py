@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
 from ringroad.protocol.vehicle import Phase
 from ringroad.vehicle.address import parse_address
-from ringroad.vehicle.config import VehicleConfig, read_config
+from ringroad.vehicle.config import VehicleConfig, on_board, read_config
 from ringroad.vehicle.connect import connect_agents
 from ringroad.vehicle.consent import (
     BY_CHARS_MAX,
@@ -36,6 +36,7 @@ from ringroad.vehicle.ecu_tries import try_text
 from ringroad.vehicle.files import FolderLock
 from ringroad.vehicle.journal import RecordHook, crash_after
 from ringroad.vehicle.memory import Memory, read_state
+from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.run import Surroundings, run_vehicle
 from ringroad.vehicle.signals import FileSignals
 from ringroad.vehicle.states import (
@@ -51,7 +52,7 @@ from ringroad.vehicle.states import (
     tried_ecu,
 )
 from ringroad.vehicle.unblock import LOOK_S as UNBLOCK_LOOK_S
-from ringroad.vehicle.unblock import say_unblock, take_back
+from ringroad.vehicle.unblock import UNBLOCK_NAME, left_undone, say_unblock, take_back, unblocked
 
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
@@ -192,26 +193,43 @@ def consent(
 def unblock(shell: Shell, folder: Path) -> None:
     """Let a vehicle take part again after ROLLBACK_FAILED, once a technician mended it.
 
+    What the blocked update left undone is begun again; an ECU that was brought there by other tools is not flashed.
     A vehicle that runs is told so, and takes it within seconds.
     """
-    read_config(folder)
+    ecus = on_board(read_config(folder))
     try:
         lock = FolderLock(folder)
     except Conflict:
+        before = read_state(folder)
         unblock_running(folder, shell.clock, within_s=UNBLOCK_S_MAX)
-        shell.show({"state": "IDLE"}, text="unblocked, while it runs")
+        _show_unblocked(shell, before, ecus, how=", while it runs")
         return
     try:
         memory = Memory(folder, clock=shell.clock, ids=shell.ids, durability="fsync")
         try:
             if not memory.state.blocked:
                 raise Conflict(f"the vehicle is not blocked; it is {memory.state.state}")
-            memory.write(Unblocked(at=shell.clock.now()))
+            before = memory.state
+            memory.write(unblocked(before, ecus, now=shell.clock.now()))
         finally:
             memory.close()
     finally:
         lock.close()
-    shell.show({"state": "IDLE"}, text="unblocked")
+    _show_unblocked(shell, before, ecus)
+
+
+def _show_unblocked(
+    shell: Shell, before: CampaignState, ecus: Sequence[EcuOnBoard], *, how: str = ""
+) -> None:
+    """Say what follows for the ECUs of the vehicle that was blocked."""
+    left = [ecu.target.ecu_target.name for ecu in left_undone(before, ecus)]
+    entry = unblocked(before, ecus, now=shell.clock.now())
+    if isinstance(entry, Unblocked):
+        said, state = f"; no ECU is touched, look at what each runs: {before.code}: {before.detail}", "IDLE"
+    else:
+        where = "on to what it shall run" if entry.state == "COMMITTING" else "back to what it ran before"
+        said, state = f"; it is brought {where} once the vehicle runs: {', '.join(left)}", entry.state
+    shell.show({"state": state, "ecus": left}, text=f"unblocked{how}{said}")
 
 
 def unblock_running(folder: Path, clock: Clock, *, within_s: float) -> None:
@@ -227,7 +245,9 @@ def unblock_running(folder: Path, clock: Clock, *, within_s: float) -> None:
     say_unblock(folder, action_id=state.action_id, now=clock.now())
     give_up_at = clock.monotonic_s() + within_s
     try:
-        while read_state(folder).blocked:
+        while (
+            read_state(folder).blocked and (folder / UNBLOCK_NAME).exists()
+        ):  # it may be blocked again by now
             if clock.monotonic_s() >= give_up_at:
                 raise Unavailable(
                     f"the process that runs the vehicle did not take it within {within_s:g} s",

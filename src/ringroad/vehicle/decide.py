@@ -56,6 +56,7 @@ IMAGE_TRIES_MAX: Final = 2  # downloads of an image whose bytes were wrong
 TAKEN_BACK: Final = (
     "its campaign took the update back, and its page says why"  # of a server that tells no reason
 )
+COMMIT_FAILED: Final = "commit_failed"  # blocked past the commit point: nothing is brought back any more
 AWAY: Final = "away-"  # before the name of what is tried of an ECU that gives no answer
 # Restarts that lead nowhere: with the same ECU under way, or in CHECKING at all.
 STAGING_RESTARTS_MAX: Final = 20  # drives too short to fill one bank; each begins with an erase
@@ -435,7 +436,7 @@ def _commit(state: CampaignState, facts: Facts) -> Step:
     serial = min(left, key=lambda one: state.tries.get(f"commit:{one}", 0))
     if state.tries.get(f"commit:{serial}", 0) < COMMIT_TRIES_MAX and state.restarts <= COMMIT_RESTARTS_MAX:
         return Commit(serial)
-    return _move("ROLLBACK_FAILED", facts, code="commit_failed", detail=_why(state, left))
+    return _move("ROLLBACK_FAILED", facts, code=COMMIT_FAILED, detail=_why(state, left))
 
 
 def _roll_back(state: CampaignState, facts: Facts) -> Step:

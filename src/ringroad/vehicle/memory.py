@@ -112,8 +112,16 @@ class Memory:
         self.write(Refused(sequence=sequence, refused=refused))
 
     def compact(self) -> None:
-        """Shorten the journal, if no campaign is under way and every report has arrived."""
-        if self.state.resting and self.outbox.settled and self._journal.count > COMPACT_RECORDS_MIN:
+        """Shorten the journal, if no campaign is under way and every report has arrived.
+
+        Not of a blocked vehicle: its plan says how its ECUs are brought back.
+        """
+        if (
+            self.state.resting
+            and not (self.state.blocked and self.state.plan)
+            and self.outbox.settled
+            and self._journal.count > COMPACT_RECORDS_MIN
+        ):
             self._journal.compact(encode_entry(compacted(self.state, at=self._clock.now())))
 
     def close(self) -> None:

@@ -45,7 +45,8 @@ from ringroad.vehicle.memory import Memory, Observer, read_state
 from ringroad.vehicle.outbox import BATCH_REPORTS_MAX
 from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.signals import SignalSource
-from ringroad.vehicle.states import BEFORE_INSTALLING, Answer, CampaignState, EcuState, Entry, Unblocked
+from ringroad.vehicle.states import BEFORE_INSTALLING, Answer, CampaignState, EcuState, Entry
+from ringroad.vehicle.unblock import unblocked
 
 POLL_S_MIN: Final = 1  # s; a server that asks for less is not obeyed
 POLL_S_MAX: Final = 24 * 3600  # s
@@ -236,9 +237,9 @@ class Orchestrator:
         )
 
     def unblock(self) -> None:
-        """Let the vehicle take part again after a technician mended a failed rollback."""
+        """Finish what the blocked update left undone, then take part again: a technician mended the vehicle."""
         if self.state.blocked:
-            self._memory.write(Unblocked(at=self._vehicle.clock.now()))
+            self._memory.write(unblocked(self.state, self.ecus.on_board, now=self._vehicle.clock.now()))
             self._campaign_wake.set()  # what the server orders meanwhile is not said again
             self.wake()
 

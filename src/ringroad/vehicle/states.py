@@ -463,14 +463,14 @@ def _after_move(state: CampaignState, entry: Moved) -> CampaignState:
     moved = replace(
         state, state=entry.state, code=entry.code, detail=entry.detail, restarts=0, noted=("", ""), note="", notes=0,
         tries=MappingProxyType({}) if entry.state in RESET_TRIES_ON else state.tries,
+        failing={} if state.blocked else state.failing, unreachable=frozenset() if state.blocked else state.unreachable,
     )  # fmt: skip
     if entry.state not in TERMINAL_STATES or state.action_id is None:
         return moved
     finished = (*state.finished, state.action_id)[-FINISHED_KEPT:]
-    moved = replace(moved, past=remembered(state.past, past_of(moved, at=entry.at)))
-    if entry.state == "SUCCEEDED" and state.plan is not None:
-        return replace(moved, finished=finished, release_id=state.plan.release_id)
-    return replace(moved, finished=finished)
+    past = remembered(state.past, past_of(moved, at=entry.at))
+    release_id = state.plan.release_id if entry.state == "SUCCEEDED" and state.plan else state.release_id
+    return replace(moved, finished=finished, past=past, release_id=release_id)
 
 
 def _after_ecu_move(state: CampaignState, entry: EcuMoved) -> CampaignState:

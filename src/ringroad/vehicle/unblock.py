@@ -1,4 +1,8 @@
-"""A workshop's word that a blocked vehicle may take part again, left in its folder for the process that runs it.
+"""A workshop's word that a blocked vehicle may take part again, and what follows from it.
+
+What the blocked update left undone is begun again: the way back, or past the commit point the way forward. An ECU that
+a workshop brought there by its own tools is found there, and nothing is flashed. The word is left in the vehicle's
+folder for the process that runs it.
 
 Invariants:
     A word is about one blocking: it names the update that failed, and holds for `WORD_S_MAX`.
@@ -8,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
@@ -17,15 +22,48 @@ import structlog
 
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import RingroadError
+from ringroad.vehicle.decide import COMMIT_FAILED
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import Durability, replace_file
-from ringroad.vehicle.states import CampaignState
+from ringroad.vehicle.plan import EcuOnBoard
+from ringroad.vehicle.states import (
+    TOUCHED,
+    CampaignState,
+    EcuPlan,
+    EcuState,
+    Moved,
+    Unblocked,
+)
 
 UNBLOCK_NAME: Final = "unblock.json"
 WORD_S_MAX: Final = 60  # s that a word holds, so that one nobody took unblocks nothing later
 LOOK_S: Final = 1.0  # s between two looks of a blocked vehicle for such a word
 
 _log = structlog.get_logger(__name__)
+
+
+def left_undone(state: CampaignState, on_board: Collection[EcuOnBoard]) -> tuple[EcuPlan, ...]:
+    """Return the ECUs of a blocked update that are brought where they belong once the vehicle is unblocked.
+
+    None, if the journal keeps no plan, or one of them was exchanged since.
+    """
+    group = state.group()
+    if not state.blocked or state.plan is None or group is None:
+        return ()
+    undone = set(EcuState) - {EcuState.COMMITTED} if state.code == COMMIT_FAILED else TOUCHED
+    left = [serial for serial in group.ecus if state.ecus[serial] in undone]
+    return tuple(map(state.plan.ecu, left)) if set(left) <= {ecu.serial for ecu in on_board} else ()
+
+
+def unblocked(state: CampaignState, on_board: Collection[EcuOnBoard], *, now: datetime) -> Moved | Unblocked:
+    """Return the journal's entry for a blocked vehicle that a technician mended: one move, so no power cut can halve it."""
+    if not (left := left_undone(state, on_board)):
+        return Unblocked(at=now)
+    names = ", ".join(ecu.target.ecu_target.name for ecu in left)
+    return Moved(
+        state="COMMITTING" if state.code == COMMIT_FAILED else "ROLLING_BACK", at=now,
+        code="unblocked", detail=f"a technician unblocked the vehicle: {names}",
+    )  # fmt: skip
 
 
 class UnblockWord(msgspec.Struct, frozen=True, kw_only=True):
