@@ -269,8 +269,10 @@ def replayed(story: Story) -> list[bool]:
 
 def test_a_ramp_ends_when_every_vehicle_has_an_outcome(story: Story, road: Road) -> None:
     story.start(gate=GATE, control=WaveSize(vehicles=20), ramp=HarmBudget(harmed_first=40))
-    assert len(install(story)) == 40
+    updated = install(story)
+    assert len(updated) == 40
     assert story.campaign().state is CampaignState.RUNNING  # every outcome is known, not what comes of it
+    road.drive([*updated, *held(story)], since=story.now, minutes=40)
     story.later(3_600)
     read(story, road)
     story.tick()

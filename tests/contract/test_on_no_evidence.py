@@ -274,3 +274,51 @@ def test_a_wave_waits_while_telemetry_is_silent_and_goes_on_by_itself(story: Sto
     with transaction(story.conn):
         assert tell_back(story.conn, story.ids, seen, asked_at=story.now, now=story.now)
     assert [decision for _, decision in story.tick().decisions] == [Advance()]
+
+
+def lose(story: Story) -> None:
+    with transaction(story.conn):
+        tell_silence(story.conn, story.ids, Silence(since=story.now, why=Why.UNANSWERED), now=story.now)
+
+
+def reads_nothing_for_ever(story: Story) -> list[tuple[str, str]]:
+    """Telemetry stays silent for three minutes, longer than a window and than a reading is fresh."""
+    decided = []
+    for _ in range(12):
+        story.later(15)
+        reads_nothing(story)
+        story.tick()
+        decided.append(newest(story))
+    return decided
+
+
+def test_a_campaign_does_not_finish_on_windows_that_nobody_watched(story: Story) -> None:
+    add_vehicles(story.conn, range(40))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=10), waves=(30,)
+    )
+    assert succeed(story) == 30
+    story.later(5)
+    sees(story, tick=tick_of(story))
+    lose(story)
+    decided = reads_nothing_for_ever(story)
+    assert (decided[0], ("hold", "telemetry_silent") in decided) == (("hold", "watching"), True)
+    assert (decided[-1], story.campaign().state) == (("pause", "not_known_for_good: fault"), "paused")
+    go_on(story, "ben")
+    story.tick()
+    assert (newest(story), story.campaign().state) == (("finish", "every_outcome_known"), "finished")
+
+
+def test_an_approver_goes_on_past_telemetry_that_stays_silent(story: Story) -> None:
+    add_vehicles(story.conn, range(40))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=10), waves=(3,)
+    )
+    assert succeed(story) == 3
+    story.later(5)
+    sees(story, tick=tick_of(story))
+    lose(story)
+    decided = reads_nothing_for_ever(story)
+    assert (decided[0], decided[-1]) == (("hold", "telemetry_silent"), ("pause", "not_known_for_good: fault"))
+    go_on(story, "ben")
+    assert [decision for _, decision in story.tick().decisions] == [Advance()]

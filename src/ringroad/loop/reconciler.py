@@ -195,6 +195,7 @@ def evaluate(
         "silence_accepted": store.is_silence_accepted(conn, campaign),
         "pauses_last": True,
         "unknown_holds": True,
+        "unknown_ends": True,
         "unknown_accepted": store.is_unknown_accepted(conn, campaign, plan),
     }
     others = {"harmed_elsewhere": store.read_harmed_elsewhere(conn, campaign, plan)}
@@ -228,8 +229,8 @@ def evaluate(
 def _evidence(conn: Connection, campaign: Campaign, plan: SavedPlan) -> Evidence | None:
     """Return what a gate may know, and whether it is of now: of telemetry that is silent it is not."""
     evidence, policy = read_evidence(conn, campaign, plan), plan.request.gate.sequential
-    if evidence and policy and policy.compared and read_silence(conn):
-        return replace(evidence, silent=True)
+    if evidence and policy and policy.compared and (silence := read_silence(conn)):
+        return replace(evidence, silent=True, silent_since=silence.since)
     return evidence
 
 

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ringroad.kernel.errors import InvalidInput
+from ringroad.ship.fresh import contradiction, is_past, not_fresh, stale_s, watching
 from ringroad.ship.guard import Past, Reading, SequentialPolicy, read_installations
 from ringroad.ship.known import harm_seen, no_pace, not_known
 from ringroad.ship.ramp import HarmBudget, RampState, decide_growth, harm_unbounded
 from ringroad.ship.wave_facts import PLAIN_HARM_PERMILLE, WaveFacts
 
-CLOCK_SKEW_S_MAX = 300  # seconds; evidence newer than this from now is contradictory
 DURATION_S_MAX = 10 * 365 * 86_400  # seconds; no campaign outlives its vehicles' first decade
 VEHICLES_MAX = 1_000_000_000  # vehicles; ten times the largest fleet
 HARM_SEEN = "harm_seen"  # a hold for harm: the word, and behind a colon what shows it
@@ -32,8 +32,6 @@ BUDGET_SPENT = "budget_spent"  # by vehicles that were harmed while nothing boun
 NOT_KNOWN = "not_known"  # a hold for a metric that was never observed: the word, and behind a colon which
 ENDLESS = frozenset({"too_few_reports", "too_many_silent", "evidence_too_old"})
 SILENT = "telemetry_silent"  # a hold where nothing is known of now, and something was before
-READING_TICKS_MAX = 4  # ticks after which a reading is old; one may be missed while the lake is busy
-READING_SLACK_S = 60  # seconds on top, for ticks of a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +86,7 @@ class Evidence:
         control_short: why too few of the control group are controls still; empty while enough are.
         exposed: exposure of each metric, treated and control, by the reading that released the wave; else empty.
         silent: telemetry is not read now, so that nothing new is known of any metric.
+        silent_since: since when; None where it is read, and in decisions of before, which waited without an end.
     """
 
     id: int = 0
@@ -98,6 +97,7 @@ class Evidence:
     control_short: str = ""
     exposed: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     silent: bool = False
+    silent_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,15 +172,13 @@ GateDecision = Advance | Grow | Hold | Pause | Halt | Finish
 
 
 def decide_gate(
-    policy: GatePolicy,
-    wave: WaveFacts,
-    released: WaveFacts,
+    policy: GatePolicy, wave: WaveFacts, released: WaveFacts,
     *,
     last_wave: bool,
     now: datetime,
     withdrawn: bool = False, reports_waiting: bool = False, silence_accepted: bool = False, unknown_accepted: bool = False,
     harm_named: bool = False, harm_ends: bool = False, silence_pauses: bool = False, pauses_last: bool = False,
-    unknown_holds: bool = False, evidence: Evidence | None = None, ramp: Ramp | None = None,
+    unknown_holds: bool = False, unknown_ends: bool = False, evidence: Evidence | None = None, ramp: Ramp | None = None,
 ) -> GateDecision:  # fmt: skip
     """Decide on the current wave.
 
@@ -188,7 +186,7 @@ def decide_gate(
        Where there is a sequential policy, harm is what its metrics refuse, and what is plain without them.
     2. Evidence that contradicts itself or the clock, or that is not all counted yet, holds.
     3. The last wave finishes when every vehicle has an outcome and the soak is over; it cannot advance.
-       Where vehicles are compared with a control group, not before the newest was watched, and not while harm is seen.
+       Where vehicles are compared with a control group, not before the newest was watched, nor while harm is seen or 7 misses.
     4. Enough outcomes, at most the size of the wave without those let go; none of one that let all go, if others gave any.
        A ramp grows instead, within its budget, once per reading, on fresh ones only, below the margins.
     5. Not too many vehicles that never answered.
@@ -213,12 +211,13 @@ def decide_gate(
         silence_pauses: a wait that nothing can end pauses; likewise.
         pauses_last: no pause over harm, or while an earlier wave may report; likewise.
         unknown_holds: nothing at all that is known holds, and pauses once nothing can be; likewise.
+        unknown_ends: the same holds where nothing more is to be released; likewise.
         evidence: for a sequential policy; without it nothing good is decided.
         ramp: of a campaign that grows by a budget of harm.
     """
     if harm := "release_withdrawn" if withdrawn else _harm(policy, wave, released, evidence):  # 1
         return Halt(harm)
-    if wrong := "reports_waiting" if reports_waiting else _contradiction(wave, released, now=now):  # 2
+    if wrong := "reports_waiting" if reports_waiting else contradiction(wave, released, now=now):  # 2
         return Hold(wrong)
     known = None if unknown_accepted else unknown_holds
     evidence = replace(evidence, exposed={}) if evidence and not wave.vehicles_installed else evidence
@@ -226,7 +225,8 @@ def decide_gate(
         return _grow(policy, ramp, released, evidence, named=harm_named, known=known, now=now)
     seen = harm_of(policy, wave, released, evidence=evidence, budget=ramp.budget if ramp else None)
     if last_wave:  # 3
-        return Hold(seen) if seen and harm_ends else _end(policy, wave, released, evidence, now=now)
+        ended = _end(policy, wave, released, evidence, ramp, known=bool(known and unknown_ends), now=now)
+        return Hold(seen) if seen and harm_ends else ended
     missing = _missing(policy, wave, released, unknown_holds=unknown_holds, now=now)  # 4 to 7
     if missing in ENDLESS and (wave if wave.needed else released).open == 0:
         if silence_accepted:
@@ -309,17 +309,6 @@ def _harm(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Ev
     return "too_many_failures" if wave.plain_harm or released.plain_harm else ""
 
 
-def _contradiction(wave: WaveFacts, released: WaveFacts, *, now: datetime) -> str:
-    """Return how the evidence contradicts itself or the clock, or an empty text."""
-    fewer = released.vehicles_targeted < wave.vehicles_targeted
-    if wave.contradictory or released.contradictory or fewer:
-        return "contradictory_evidence"
-    if wave.vehicles_targeted == 0:
-        return "empty_wave"
-    future = any(_is_future(at, now) for at in (wave.newest_report_at, wave.evidence_since))
-    return "evidence_from_the_future" if future else ""
-
-
 def _missing(
     policy: GatePolicy, wave: WaveFacts, released: WaveFacts, *, unknown_holds: bool, now: datetime
 ) -> str:
@@ -331,7 +320,7 @@ def _missing(
         return "too_few_reports"
     if policy.silent_permille_max * wave.vehicles_targeted < wave.vehicles_silent * 1000:
         return "too_many_silent"
-    if wave.evidence_since is None or not _is_past(wave.evidence_since, policy.soak_s, now):
+    if wave.evidence_since is None or not is_past(wave.evidence_since, policy.soak_s, now):
         return "soaking"
     newest = wave.newest_report_at
     if newest is None or timedelta(seconds=policy.silence_s_max + wave.paused_s) < now - newest:
@@ -344,7 +333,7 @@ def _go_on(
 ) -> GateDecision:
     """Advance without the outcomes that a person accepted to miss, once the newest that came has soaked; harm holds."""
     newest = released.newest_outcome_at
-    if released.reported and newest is not None and not _is_past(newest, policy.soak_s, now):
+    if released.reported and newest is not None and not is_past(newest, policy.soak_s, now):
         return Hold("soaking")
     if not released.vehicles_installed:  # of nobody who runs it, nothing ever will be
         known = None
@@ -378,7 +367,7 @@ def _compared(
     if seen:
         return Hold(f"{HARM_SEEN}: {seen}")
     if known is not None and evidence and evidence.silent:
-        return Hold(SILENT)
+        return _silent(policy, released, evidence, now=now)
     return Advance("unknown_accepted") if unread and good == Advance() else good
 
 
@@ -397,15 +386,52 @@ def _unknown(
     return Pause(f"{NOT_KNOWN}_for_good: {metric}")
 
 
-def _end(
-    policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Evidence | None, *, now: datetime
+def _silent(
+    policy: GatePolicy, released: WaveFacts, evidence: Evidence, *, now: datetime, unreleased: int = 0
 ) -> GateDecision:
+    """Hold while telemetry is silent; pause once it is for as long as makes a reading old, if everyone was watched."""
+    since, metric = evidence.silent_since, not_known(policy.sequential, (), exposed={})
+    lasts = policy.sequential and since is not None and is_past(since, stale_s(policy.sequential), now)
+    asked = _unknown(metric, policy, released, evidence, pauses=bool(lasts), unreleased=unreleased)
+    return asked if isinstance(asked, Pause) else Hold(SILENT)
+
+
+def _end(
+    policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Evidence | None, ramp: Ramp | None,
+    *, known: bool, now: datetime,
+) -> GateDecision:  # fmt: skip
+    """Finish once every outcome is known, and what is compared: of a ramp that may have been released one more."""
     if released.open:
         return Hold("outcomes_awaited")
-    if wave.evidence_since is not None and not _is_past(wave.evidence_since, policy.soak_s, now):
+    if wave.evidence_since is not None and not is_past(wave.evidence_since, policy.soak_s, now):
         return Hold("soaking")
-    unseen = _not_fresh(policy, evidence, now=now) or _watching(policy, released, evidence)
-    return Hold(unseen) if unseen else Finish()
+    if unseen := _not_fresh(policy, evidence, now=now) or _watching(policy, released, evidence):
+        return Hold(unseen)
+    if not (known and released.vehicles_installed) or evidence is None or policy.sequential is None:
+        return Finish()
+    unread = not_known(policy.sequential, evidence.readings, exposed=evidence.exposed)
+    if ramp is not None:
+        unread = no_pace(policy.sequential, evidence.readings)
+        one_more = replace(ramp, state=replace(ramp.state, left=1))
+        by_time, by_sight, _ = _growth(policy.sequential, one_more, evidence.readings, unread=unread)
+        unread = unread or (ramp.unseen if by_time and not by_sight else "")
+    if unread:
+        return _unknown(unread, policy, released, evidence, pauses=True)
+    return _silent(policy, released, evidence, now=now) if evidence.silent else Finish()
+
+
+def _growth(
+    policy: SequentialPolicy, ramp: Ramp, readings: tuple[Reading, ...], *, unread: str
+) -> tuple[int, int, float]:
+    """Return how many vehicles more by time, how many by what was seen, and how many harmed nothing bounds."""
+    harmed = harm_unbounded(readings) if ramp.harm_holds else 0.0
+    unseen_milli = 1_000 * ramp.state.begun if unread else ramp.unseen_milli if ramp.unseen else 0
+    seen_state = replace(ramp.state, in_flight_milli=max(ramp.state.in_flight_milli, unseen_milli))
+    by_time, by_sight = (
+        decide_growth(ramp.budget, readings, state, window_us=policy.window_s * 1_000_000, harmed=harmed)
+        for state in (ramp.state, seen_state)
+    )
+    return by_time, by_sight, harmed
 
 
 def _grow(
@@ -432,20 +458,13 @@ def _grow(
     if seen:
         return Hold(f"{HARM_SEEN}: {seen}" if named else HARM_SEEN)
     unread = no_pace(policy.sequential, evidence.readings) if known is not False else ""
-    window_us = policy.sequential.window_s * 1_000_000
-    harmed = harm_unbounded(evidence.readings) if ramp.harm_holds else 0.0
-    unseen_milli = 1_000 * ramp.state.begun if unread else ramp.unseen_milli if ramp.unseen else 0
-    seen_state = replace(ramp.state, in_flight_milli=max(ramp.state.in_flight_milli, unseen_milli))
-    by_time, by_sight = (
-        decide_growth(ramp.budget, evidence.readings, state, window_us=window_us, harmed=harmed)
-        for state in (ramp.state, seen_state)
-    )
+    by_time, by_sight, harmed = _growth(policy.sequential, ramp, evidence.readings, unread=unread)
     if more := by_sight if known else by_time:
         if known is None and (unread or by_sight < more):
             step = max(by_sight, ramp.budget.harmed_first) if ramp.steps else more
             return Grow(min(more, step), "unknown_accepted")
         if known is not None and evidence.silent:
-            return Hold(SILENT)
+            return _silent(policy, released, evidence, now=now, unreleased=ramp.state.left)
         return Grow(more, "few_began") if unread else Grow(more)
     if harmed >= ramp.budget.harmed_first:
         return Hold(f"{HARM_SEEN}: {BUDGET_SPENT}" if named else HARM_SEEN)
@@ -461,27 +480,12 @@ def _too_small(evidence: Evidence | None) -> str:
 
 
 def _not_fresh(policy: GatePolicy, evidence: Evidence | None, *, now: datetime) -> str:
-    """Return why the comparison with the control group cannot be relied on now, or an empty text."""
-    if policy.sequential is None or not policy.sequential.compared:
-        return ""
-    if evidence is None or evidence.read_at is None:
-        return "no_reading"
-    stale_s = READING_TICKS_MAX * policy.sequential.tick_s + READING_SLACK_S
-    if _is_future(evidence.read_at, now):
-        return "evidence_from_the_future"
-    if timedelta(seconds=stale_s) < now - evidence.read_at:
-        return "reading_too_old"
-    return ""
+    return not_fresh(policy.sequential, evidence.read_at if evidence else None, now=now)
 
 
 def _watching(policy: GatePolicy, released: WaveFacts, evidence: Evidence | None) -> str:
-    """Return why the newest update was not watched for long enough yet, or an empty text."""
-    sequential, newest = policy.sequential, released.newest_outcome_at
-    if sequential is None or not sequential.compared or newest is None:
-        return ""
     read_at = evidence.read_at if evidence else None
-    watched_s = sequential.window_s + sequential.late_s
-    return "" if read_at is not None and _is_past(newest, watched_s, read_at) else "watching"
+    return watching(policy.sequential, released.newest_outcome_at, read_at=read_at)
 
 
 def _too_much_harm(policy: GatePolicy, facts: WaveFacts) -> bool:
@@ -489,11 +493,3 @@ def _too_much_harm(policy: GatePolicy, facts: WaveFacts) -> bool:
     enough = policy.reports_min <= facts.reported
     base = facts.reported if enough else max(facts.vehicles_targeted, facts.reported)
     return policy.failed_permille_max * base < facts.harmed * 1000
-
-
-def _is_future(at: datetime | None, now: datetime) -> bool:
-    return at is not None and timedelta(seconds=CLOCK_SKEW_S_MAX) < at - now
-
-
-def _is_past(at: datetime, seconds: int, now: datetime) -> bool:
-    return timedelta(seconds=seconds) <= now - at

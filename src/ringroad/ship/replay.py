@@ -46,6 +46,7 @@ def decide_again(
             silence_accepted=bool(rest.get("silence_accepted", False)),
             pauses_last=bool(rest.get("pauses_last", False)),
             unknown_holds=bool(rest.get("unknown_holds", False)),
+            unknown_ends=bool(rest.get("unknown_ends", False)),
             unknown_accepted=bool(rest.get("unknown_accepted", False)),
             evidence=msgspec.convert(facts.get("evidence"), Evidence | None),
             ramp=msgspec.convert(facts.get("ramp"), Ramp | None),

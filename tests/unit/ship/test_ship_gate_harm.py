@@ -411,6 +411,77 @@ def test_nothing_is_released_while_telemetry_is_silent_on_what_was_known_before(
     assert of_before != Hold("telemetry_silent"), "as decisions of before were made"
 
 
+LOST = NOW - timedelta(
+    seconds=4 * SequentialPolicy().tick_s + 60
+)  # so long ago that a reading of then is old
+LATE = replace(DONE, newest_outcome_at=WATCHED + timedelta(seconds=1))
+SPENT = replace(SMALL, state=replace(SMALL.state, left=0))
+
+
+@pytest.mark.parametrize(
+    ("wave", "readings", "more", "decided"),
+    [
+        (DONE, (FAULT, SILENCE), {"silent_since": None}, Finish()),  # telemetry is read
+        (DONE, (FAULT, SILENCE), {"silent_since": NOW}, Hold("telemetry_silent")),
+        (DONE, (FAULT, SILENCE), {"silent_since": LOST}, Pause("not_known_for_good: fault")),
+        (DONE, (FAULT, SILENCE), {"silent_since": LOST, "accepted": True}, Finish()),
+        (DONE, (), {"silent_since": LOST, "accepted": True}, Finish()),
+        (DONE, (FAULT,), {"silent_since": None}, Pause("not_known_for_good: silence")),
+        (LATE, (), {"silent_since": LOST}, Hold("watching")),
+        (DONE, (WORSE_SILENCE, FAULT), {"silent_since": LOST}, Hold("harm_seen: silence")),
+        (replace(DONE, vehicles_installed=0, vehicles_failed=1, vehicles_cancelled=99), (), {"silent_since": None}, Finish()),
+        (DONE, (), {"silent_since": None, "ramp": SPENT}, Pause("not_known_for_good: fault")),
+        (DONE, (FAULT,), {"silent_since": None, "ramp": SPENT}, Finish()),  # its pace is known
+        (DONE, (FAULT,), {"silent_since": NOW, "ramp": SPENT}, Hold("telemetry_silent")),
+        (DONE, (WIDE, SILENCE), {"silent_since": None, "ramp": replace(SPENT, unseen="fault", unseen_milli=5_000)}, Pause("not_known_for_good: fault")),
+        (DONE, (WIDE, SILENCE), {"silent_since": None, "ramp": replace(SPENT, unseen="fault", unseen_milli=500)}, Finish()),
+    ],
+)  # fmt: skip
+def test_a_campaign_does_not_finish_on_what_nobody_saw(
+    wave: WaveFacts, readings: tuple[Reading, ...], more: dict[str, Any], decided: GateDecision
+) -> None:
+    """It waits while telemetry may come back, and then for an approver; in decisions of before it finished."""
+    since = more["silent_since"]
+    facts = {
+        "wave": msgspec.to_builtins(wave), "released": msgspec.to_builtins(wave),
+        "ramp": msgspec.to_builtins(more.get("ramp")),
+        "evidence": msgspec.to_builtins(
+            Evidence(id=7, readings=readings, read_at=NOW, silent=since is not None, silent_since=since)
+        ),
+        "rest": {
+            "last_wave": True, "withdrawn": False, "reports_waiting": False, **NEW, "harm_ends": True,
+            "unknown_ends": True, "unknown_accepted": more.get("accepted", False),
+        },
+    }  # fmt: skip
+    assert decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW) == decided
+    del facts["rest"]["unknown_ends"]
+    of_before = decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW)
+    assert isinstance(of_before, Finish) or of_before == decided
+
+
+@pytest.mark.parametrize("ramp", [None, SMALL])
+@pytest.mark.parametrize(
+    ("newest", "since", "decided"),
+    [
+        (WATCHED, LOST, Pause("not_known_for_good: fault")),
+        (WATCHED, LOST + timedelta(seconds=1), Hold("telemetry_silent")),  # it may be back at once
+        (WATCHED + timedelta(seconds=1), LOST, Hold("telemetry_silent")),  # one is watched
+        (WATCHED, None, Hold("telemetry_silent")),  # as decisions of before were made
+    ],
+)
+def test_telemetry_that_stays_silent_pauses_for_an_approver(
+    ramp: Ramp | None, newest: datetime, since: datetime | None, decided: GateDecision
+) -> None:
+    wave = replace(RAMPING if ramp else DONE, newest_outcome_at=newest)
+    evidence = Evidence(id=7, readings=(FAULT, SILENCE), read_at=NOW, silent=True, silent_since=since)
+    for accepted in (False, True):
+        on = decide_gate(
+            POLICY, wave, wave, last_wave=False, now=NOW, evidence=evidence, ramp=ramp, **NEW,
+            unknown_accepted=accepted,
+        )  # fmt: skip
+        assert isinstance(on, Grow | Advance) if accepted else on == decided
+
+
 @pytest.mark.parametrize(
     ("exposed", "more", "decided"),
     [

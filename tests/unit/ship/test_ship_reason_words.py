@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import ringroad.ship.fresh
 import ringroad.ship.gate
 from ringroad.ship.guard import MetricName
 from ringroad.ship.judged import REFUSALS
@@ -83,7 +84,9 @@ def test_what_a_person_or_another_client_wrote_is_left_alone(text: str) -> None:
 
 
 def test_every_reason_of_the_gate_and_every_metric_and_refusal_has_words() -> None:
-    source = Path(ringroad.ship.gate.__file__).read_text()
+    source = "".join(
+        Path(str(each.__file__)).read_text() for each in (ringroad.ship.gate, ringroad.ship.fresh)
+    )
     reasons = set(re.findall(r'(?:Hold|Halt|Advance|Pause)\("([a-z_]+)', source))
     reasons |= set(re.findall(r'return f?"([a-z]+_[a-z_]+)', source)) | {
         ringroad.ship.gate.HARM_SEEN,
