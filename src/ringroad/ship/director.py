@@ -93,7 +93,8 @@ def decide_return(
 
     1. The vehicle still runs `bad` on every ECU that `bad` touched; else it moved on by itself. Others stay as they are.
     2. Each goes back to the package of the image that it ran, as it is on record: the one of the release before, if that
-       has this image and a counter that suffices; where nothing is on record, to what that release put on it. Nothing is guessed: an image that nobody knows, or that no package holds, refuses the return.
+       has this image and a counter that suffices; where nothing is on record, to what that release put on it. Nothing is
+       guessed: an image that nobody knows, or that no package holds, refuses the return.
     3. Counters only go up: each package to return to has at least the counter of the image that runs now,
        for that is what the ECU committed. Otherwise the maker must sign the old image anew, with a higher one.
     4. At least one ECU gets another image.
