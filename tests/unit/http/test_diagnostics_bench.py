@@ -124,13 +124,15 @@ def test_the_version_of_an_ecu_is_the_newest_of_what_was_read_and_of_the_vehicle
     assert read.read_at is not None
     before, after = read.read_at - timedelta(seconds=1), read.read_at + timedelta(seconds=1)
 
-    def told(line: ComponentLine, reported_at: datetime | None) -> tuple[str, datetime | None, bool]:
-        ecu = EcuView(
+    def ecu_of(reported_at: datetime | None, version: str = "2.0.0") -> EcuView:
+        return EcuView(
             serial="S", name="brake", hardware_id="h", is_primary=False, added_at=NOW, removed_at=None,
-            version="2.0.0", filename=None, image_sha256=None, reported_at=reported_at, bus="CAN", os=None,
+            version=version, filename=None, image_sha256=None, reported_at=reported_at, bus="CAN", os=None,
             supplier=None, storage=None,
         )  # fmt: skip
-        found = as_told(line, ecu)
+
+    def told(line: ComponentLine, reported_at: datetime | None) -> tuple[str, datetime | None, bool]:
+        found = as_told(line, ecu_of(reported_at))
         assert found.bus == "CAN"
         return found.version, found.version_at, found.told
 
@@ -138,6 +140,21 @@ def test_the_version_of_an_ecu_is_the_newest_of_what_was_read_and_of_the_vehicle
     assert told(read, after) == ("2.0.0", after, True)
     assert told(read, None) == ("1.0.0", read.read_at, False)
     assert told(unread, before) == ("2.0.0", before, True)
+    manifest = ecu_of(before)
+    bare = job(5, "/components/brake", {"state": "Online", "mode": "bootloader", "software_version": ""})
+    (empty,) = bench_of([listed, bare]).components
+    found = as_told(empty, manifest)
+    assert (found.mode, found.version, found.manifest, found.manifest_at) == (
+        "bootloader",
+        "",
+        "2.0.0",
+        before,
+    )
+    assert as_told(read, ecu_of(before, version="1.0.0")).manifest == ""  # they agree
+    newer = as_told(empty, ecu_of(after))
+    assert (newer.mode, newer.version, newer.told) == ("", "2.0.0", True)
+    (offline,) = bench_of([listed, job(5, "/components/brake", {"state": "Offline"})]).components
+    assert as_told(offline, manifest).version == "2.0.0"  # it said nothing against it
 
 
 def test_updates_are_told_with_when_they_were_read() -> None:
@@ -387,6 +404,95 @@ def test_the_faults_of_an_ecu_are_counted_once_it_was_asked() -> None:
     assert [each.faults for each in bench_of([listed, health]).components] == [2, 0, None, 0]
     alone = job(3, "/components/radio/faults", {"items": [fault]})
     assert [each.faults for each in bench_of([listed, health, alone]).components] == [2, 0, 1, 0]
+
+
+def test_an_ecu_that_did_not_answer_has_no_count_of_faults_and_one_that_said_it_has_that() -> None:
+    listed = job(1, "/components", {"items": [{"name": "brake"}]})
+    before = job(2, "/components/brake/faults", {"items": []})
+    silent = job(
+        3, "/functions/vehicle-health", {"items": [], "silent": [{"component": "brake", "message": "-"}]}
+    )
+    shown = job(4, "/components/brake", {"state": "Online", "mode": "bootloader", "faults": 1})
+    after = job(5, "/components/brake/faults", {"items": []})
+    counts = [
+        bench_of(jobs).components[0].faults
+        for jobs in (
+            [listed, silent], [listed, before, silent], [listed, before, silent, shown],
+            [listed, shown, after], [listed, job(4, "/components/brake", {"faults": "many"})],
+        )
+    ]  # fmt: skip
+    assert counts == [None, 0, 1, 0, None]
+    assert bench_of([listed, before, silent]).silent == {"-": ["brake"]}
+    assert bench_of([listed, silent, after]).silent == {}
+
+
+def page_of(jobs: list[Job], *, now: datetime | None = None, known: tuple[str, ...] = ()) -> str:
+    bench = bench_of(jobs, now=now, known=known)
+    own = SimpleNamespace(state="open", scope="service", consent="test", expires_at=NOW)
+    return str(page(
+        "diagnostics.html", v=SimpleNamespace(vin="V", variant="v", programme_id="p"), own=own, bench=bench,
+        chosen=chosen_of(bench.components, None), over=frozenset(), lines=[], permission="service", sessions=[], jobs=[],
+    ).content)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("silent", "known", "says"),
+    [
+        (("brake", "gateway"), ("brake", "gateway"), "No ECU answered"),
+        (("brake", "gateway"), (), "No ECU answered"),
+        (("brake",), ("brake", "gateway"), "No faults in 1 of 2 ECUs"),
+        ((), ("brake", "gateway"), "Every ECU answered, and none has one."),
+        ((), ("brake",), "The ECU answered, and has none."),
+    ],
+)
+def test_no_faults_are_said_of_the_ecus_that_answered_alone(
+    silent: tuple[str, ...], known: tuple[str, ...], says: str
+) -> None:
+    told = [{"component": name, "code": "unreachable", "message": "no answer"} for name in silent]
+    shown = page_of([job(1, "/functions/vehicle-health", {"items": [], "silent": told})], known=known)
+    assert says in shown
+    assert ("none has one" in shown) == (not silent and len(known) > 1)
+
+
+def test_a_bootloader_and_what_the_manifest_says_against_it_stand_on_the_row() -> None:
+    jobs = [
+        job(1, "/components", {"items": [{"name": "brake"}, {"name": "gateway"}]}),
+        job(2, "/components/brake", {"state": "Online", "mode": "bootloader", "software_version": ""}),
+        job(3, "/components/gateway", {**READ, "mode": "application"}),
+    ]
+    shown = page_of(jobs)
+    assert shown.count("in its bootloader") == 1
+    assert shown.count('<span class="state is-bad">none</span>') == 1
+    assert "<small>application</small>" in shown
+
+
+LOCKS = "/components/brake/locks"
+
+
+def test_a_lock_is_shown_until_it_is_over_or_the_vehicle_says_that_there_is_none() -> None:
+    until = NOW + timedelta(minutes=10)
+    held = {"items": [{"component": "brake", "by": "ole", "expires_at": until.isoformat()}]}
+    jobs = [job(1, "/components", {"items": [{"name": "brake"}]}), job(2, LOCKS, held, method="POST")]
+    (brake,) = bench_of(jobs, now=until - timedelta(seconds=1)).components
+    assert brake.lock is not None
+    assert (brake.lock.by, brake.lock.until, brake.lock.as_of) == ("ole", until, jobs[1].answered_at)
+    assert "ole <small>until" in page_of(jobs, now=NOW)
+    assert bench_of(jobs, now=until).components[0].lock is None
+    for gone in (
+        job(3, LOCKS, {"items": []}, method="DELETE"),
+        job(3, "/components/brake/faults", {"error": {"code": "lock_needed"}}, method="DELETE", status=409),
+    ):
+        assert bench_of([*jobs, gone], now=NOW).components[0].lock is None
+    other = job(
+        3, "/components/gateway/faults", {"error": {"code": "lock_needed"}}, method="DELETE", status=409
+    )
+    assert bench_of([*jobs, other], now=NOW).components[0].lock is not None
+
+
+@pytest.mark.parametrize("items", [[{"by": "ole"}], [{"by": "ole", "expires_at": 7}], [7], "x"])
+def test_a_lock_without_an_end_is_not_shown(items: object) -> None:
+    jobs = [job(1, "/components", {"items": [{"name": "brake"}]}), job(2, LOCKS, {"items": items})]
+    assert bench_of(jobs).components[0].lock is None
 
 
 def test_components_stand_by_their_bus_and_offer_what_changes_them_only_when_chosen() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -17,6 +17,17 @@ from litestar.params import FromPath
 
 from ringroad.http import reading
 from ringroad.http.around import around_of
+from ringroad.http.console.diagnostics_faults import (
+    HEALTH,
+    UNIX_S_MAX,
+    FaultLine,
+    cleared_since,
+    fault_lines,
+    faults_count,
+    faults_told,
+    still_silent,
+)
+from ringroad.http.console.diagnostics_locks import LockLine, lock_of
 from ringroad.http.console.diagnostics_modes import mode_of, modes_told
 from ringroad.http.console.diagnostics_updates import items_of, read_at, updates_of, updates_read_at
 from ringroad.http.console.render import page, short
@@ -27,7 +38,7 @@ from ringroad.http.faults import LOT_DAYS, history_of, lots_of
 from ringroad.http.views import EcuView
 from ringroad.kernel.errors import NotFound
 from ringroad.protocol.diagnostics import DATA_ID
-from ringroad.protocol.names import Names, data_name, fault_name
+from ringroad.protocol.names import Names, data_name
 from ringroad.protocol.vehicle import TERMINAL_STATES
 from ringroad.signal import store_diagnostics as store
 from ringroad.signal.diagnose import Job, Sample, Session
@@ -39,13 +50,11 @@ JOBS_SHOWN: Final = 20
 SESSIONS_SHOWN: Final = 10
 LIVE_EACH: Final = 5  # newest readings of a subscription
 LIVE_SHOWN: Final = 20
-SINCE_1970: Final = "s since 1970"  # a unit of `vehicle/diagnostics/faults.py`
-UNIX_S_MAX: Final = 2**32  # s
 PART_LOTS_SHOWN: Final = 30  # lots with the largest share
 _DATA_ID: Final = re.compile(DATA_ID)
 _CODE: Final = re.compile(r"[PCBU][0-3][0-9A-F]{3}-[0-9A-F]{2}")
+ONLINE: Final = "Online"  # state of an ECU that answered
 SERIAL_MISMATCH: Final = "serial_mismatch"
-_HEALTH: Final = "functions/vehicle-health"
 _ANSWERS: Final = re.compile(r"'([^']{1,64})' answers instead of")
 DID_CHARS: Final = 4  # of a data identifier in hex
 
@@ -75,14 +84,19 @@ class ComponentLine:
     version: str = ""
     version_at: datetime | None = None  # when it was told
     told: bool = False  # by the vehicle's own manifest, since its ECU was read last
-    lock: Mapping[str, Any] | None = None
+    mode: str = ""  # application or bootloader, as it was read last
+    manifest: str = (
+        ""  # the version of a manifest from before the read, where the ECU said another one, or none
+    )
+    manifest_at: datetime | None = None
+    lock: LockLine | None = None
     read_at: datetime | None = None
     data: list[DataLine] = field(default_factory=list)
     modes: list[Mapping[str, Any]] = field(default_factory=list)
     modes_at: datetime | None = None
     offers: frozenset[str] | None = None  # None: an older vehicle, which does not say
     bus: str = ""  # of the programme's file
-    faults: int | None = None  # that it stores, as it was read last; None where nobody asked
+    faults: int | None = None  # that it stores, as it said last; None where it said nothing of them
     stranger: str = (
         ""  # that another ECU answers in its place, and which; then nothing that was read before holds
     )
@@ -90,22 +104,6 @@ class ComponentLine:
     def may(self, what: str) -> bool:
         """Say whether it can be asked for this; one that does not say may be asked for everything."""
         return not self.stranger and (self.offers is None or what in self.offers)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaultLine:
-    """One fault: in words, and what surrounded it once that was asked for."""
-
-    component: str
-    code: str
-    words: str
-    failing: bool
-    name: str
-    path: str
-    read_at: datetime
-    details: Mapping[str, Any] | None = None
-    details_at: datetime | None = None
-    stale: bool = False  # the details were read before the fault was
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +138,9 @@ class Bench:
     faults: list[FaultLine] = field(default_factory=list)
     faults_at: datetime | None = None
     cleared_at: datetime | None = None  # when something was cleared since: what came back is not shown
-    silent: list[Mapping[str, Any]] = field(default_factory=list)
+    silent: Mapping[str, list[str]] = field(default_factory=dict)  # ECUs by what was said of them
+    ecus: int = 0  # of the vehicle, as far as they are known
+    answered: int = 0  # of them that told their faults
     updates: list[Mapping[str, Any]] = field(default_factory=list)
     updates_at: datetime | None = None  # when they were read last
 
@@ -156,9 +156,9 @@ def diagnostics_page(ctx: Ctx, request: Req, vin: FromPath[str]) -> Response[str
         last = own or next((each for each in sessions if each.account == account), None)
         jobs = store.read_jobs(conn, vin=vin, session_id=last.id, rows_max=JOBS_READ) if last else []
         names_of = load_names(conn, v.programme_id)
-        bench = bench_of(jobs if own else [], names_of, now=ctx.clock.now())
+        ecus = {each.name: each for each in reading.vehicle_ecus(conn, vin) if each.removed_at is None}
+        bench = bench_of(jobs if own else [], names_of, now=ctx.clock.now(), known=list(ecus))
         releases = releases_of(conn, vin, bench.updates)
-        ecus = {each.name: each for each in reading.vehicle_ecus(conn, vin)}
         bench = replace(
             bench,
             updates=[with_release(each, releases) for each in bench.updates],
@@ -241,22 +241,35 @@ def watch_line(sample: Sample, names_of: Names) -> WatchLine:
 
 
 def as_told(line: ComponentLine, ecu: EcuView | None) -> ComponentLine:
-    """Return a component with what the server knows of its ECU: its bus, and the version, where the manifest's is newer. Pure."""
+    """Return a component with what the server knows of its ECU: its bus, and the version, where the manifest's is newer.
+
+    What was read since the manifest stands, also that no software runs; where the two differ both are told. Pure.
+    """
     if ecu is None:
         return line
-    line, read_at = replace(line, bus=ecu.bus or ""), line.read_at if line.version else None
-    if not ecu.version or ecu.reported_at is None or (read_at is not None and ecu.reported_at <= read_at):
+    line = replace(line, bus=ecu.bus or "")
+    if not ecu.version or ecu.reported_at is None:
         return line
-    return replace(line, version=ecu.version, version_at=ecu.reported_at, told=True)
+    if line.state == ONLINE and line.read_at is not None and ecu.reported_at <= line.read_at:
+        same = ecu.version == line.version
+        return line if same else replace(line, manifest=ecu.version, manifest_at=ecu.reported_at)
+    return replace(line, version=ecu.version, version_at=ecu.reported_at, told=True, mode="")
 
 
-def bench_of(jobs: Iterable[Job], names_of: Names | None = None, *, now: datetime | None = None) -> Bench:
+def bench_of(
+    jobs: Iterable[Job],
+    names_of: Names | None = None,
+    *,
+    now: datetime | None = None,
+    known: Sequence[str] = (),
+) -> Bench:
     """Return what the newest answers say. Pure; what a vehicle says is not trusted to be well-formed.
 
     Args:
         jobs: of one session.
         names_of: of data and faults.
-        now: which modes are over by; None: none is.
+        now: which modes and locks are over by; None: none is.
+        known: names of its ECUs, for as long as it has not listed them.
     """
     newest: dict[str, Job] = {}
     jobs = sorted(jobs, key=lambda each: each.made_at)
@@ -270,23 +283,29 @@ def bench_of(jobs: Iterable[Job], names_of: Names | None = None, *, now: datetim
         for name, entry in zip(names, listed, strict=True)
         if name
     ]
-    health = newest.get(_HEALTH)
     strangers = _strangers(names, jobs)
-    faults = _faults(names, newest, health, names_of or {})
+    told = faults_told(names or known, newest)
     lines = [
-        replace(each, stranger=strangers.get(each.name, ""), faults=_count(each, faults, newest, health))
+        replace(
+            each,
+            stranger=strangers.get(each.name, ""),
+            faults=faults_count(told.get(each.name), newest.get(each.path)),
+            lock=lock_of(each.path, jobs, now),
+        )
         for each in lines
     ]
-    silent = health.answer.get("silent", []) if health is not None and health.answer else []
+    silent = still_silent(newest, told)
     return Bench(
         operations=_executions(newest),
         components=lines,
-        faults=faults,
+        faults=fault_lines(told, newest, names_of or {}),
         updates=updates_of(newest),
         updates_at=updates_read_at(newest),
-        faults_at=read_at(newest, _HEALTH, *(path for path in newest if path.endswith("/faults"))),
-        cleared_at=_cleared(newest),
-        silent=[each for each in silent if isinstance(each, dict)] if isinstance(silent, list) else [],
+        faults_at=read_at(newest, HEALTH, *(path for path in newest if path.endswith("/faults"))),
+        cleared_at=cleared_since(newest),
+        silent=silent,
+        ecus=len({*(names or known), *told, *(name for each in silent.values() for name in each)}),
+        answered=len(told),
     )
 
 
@@ -296,7 +315,7 @@ def _strangers(names: Iterable[str], jobs: Iterable[Job]) -> dict[str, str]:
     found: dict[str, str] = {}
     for job in sorted(jobs, key=lambda each: each.answered_at or each.made_at):
         said, path = job.answer or {}, job.path.strip("/")
-        if path == _HEALTH and job.status == 200:
+        if path == HEALTH and job.status == 200:
             silent = {str(each.get("component")): each for each in items_of(job, "silent")}
             for name in known.values():
                 found[name] = _stranger(silent.get(name, {}).get("code"), silent.get(name, {}).get("message"))
@@ -350,12 +369,11 @@ def _component(
     path = f"components/{quote(name, safe='')}"
     shown_job = newest.get(path)
     said: Mapping[str, Any] = (shown_job.answer or {}) if shown_job is not None else {}
-    locks = items_of(newest.get(f"{path}/locks"))
     modes = modes_told(path, newest)
     return ComponentLine(
         name=name, path=path, primary=entry.get("primary") is True, serial=str(entry.get("serial", "")),
         hardware=str(entry.get("hardware", "")), state=str(said.get("state", "")),
-        version=str(said.get("software_version", "")), lock=locks[0] if locks else None,
+        version=str(said.get("software_version", "")), mode=str(said.get("mode", "")),
         read_at=shown_job.answered_at if shown_job is not None else None,
         version_at=shown_job.answered_at if shown_job is not None else None,
         data=_data(name, path, newest, names_of), modes=[mode_of(each, now) for each in items_of(modes)], modes_at=modes.answered_at if modes else None, offers=_offers(entry),
@@ -367,21 +385,6 @@ def chosen_of(components: Sequence[ComponentLine], name: str | None) -> Componen
     if len(components) == 1:
         return components[0]
     return next((each for each in components if each.name == name), None)
-
-
-def _count(
-    line: ComponentLine, faults: Sequence[FaultLine], newest: Mapping[str, Job], health: Job | None
-) -> int | None:
-    """Return how many faults an ECU has, if it was asked since; one that was silent was not."""
-    silent = health.answer.get("silent") if health is not None and health.answer else ()
-    told = health is not None and line.name not in {
-        each.get("component")
-        for each in (silent if isinstance(silent, list) else ())
-        if isinstance(each, dict)
-    }
-    if not told and f"{line.path}/faults" not in newest:
-        return None
-    return sum(each.component == line.name for each in faults)
 
 
 def _offers(entry: Mapping[str, Any]) -> frozenset[str] | None:
@@ -419,79 +422,6 @@ def _is_id(text: str) -> bool:
 
 def _is_did(text: str) -> bool:
     return len(text) == DID_CHARS and set(text) <= set("0123456789ABCDEF")
-
-
-def _faults(
-    names: Sequence[str], newest: Mapping[str, Job], health: Job | None, names_of: Names
-) -> list[FaultLine]:
-    """Return each ECU's faults as the newest answer has them: of the whole vehicle, of the ECU, or after a clearing."""
-    found: dict[str, tuple[datetime, list[Mapping[str, Any]]]] = {}
-    if health is not None and health.answered_at is not None:
-        for each in items_of(health):
-            name = str(each.get("component", ""))
-            found.setdefault(name, (health.answered_at, []))[1].append(each)
-        for name in names:
-            found.setdefault(name, (health.answered_at, []))
-    for name in sorted({*names, *found}):  # who reads every fault need not have listed the ECUs
-        one = _told_of_faults(f"components/{quote(name, safe='')}/faults", newest)
-        if one is None or one.answered_at is None or one.answered_at <= found.get(name, (one.made_at,))[0]:
-            continue
-        key = "left" if one.method == "DELETE" else "items"
-        found[name] = (one.answered_at, items_of(one, key))
-    return [
-        _fault(name, each, read_at, newest, names_of)
-        for name, (read_at, items) in found.items()
-        for each in items
-    ]
-
-
-def _told_of_faults(path: str, newest: Mapping[str, Job]) -> Job | None:
-    """Return the newest answer that tells all faults of an ECU: its list, or what a clearing of some or all left."""
-    told = [
-        job
-        for at, job in newest.items()
-        if job.answered_at and (at == path or (job.method == "DELETE" and at.startswith(f"{path}/")))
-    ]
-    return max(told, key=lambda job: job.answered_at or job.made_at, default=None)
-
-
-def _cleared(newest: Mapping[str, Job]) -> datetime | None:
-    """Return when faults were last cleared of an ECU whose faults nobody read since, nor those of the whole vehicle."""
-    found = []
-    for path, job in newest.items():
-        if job.method == "DELETE" and "/faults" in path and job.answered_at is not None:
-            read = read_at(newest, _HEALTH, "/".join(path.split("/")[:3]))
-            found += [job.answered_at] if read is None or read < job.answered_at else []
-    return max(found, default=None)
-
-
-def _fault(
-    name: str, each: Mapping[str, Any], read_at: datetime, newest: Mapping[str, Job], names_of: Names
-) -> FaultLine:
-    code = str(each.get("code", ""))
-    path = f"components/{quote(name, safe='')}/faults/{quote(code, safe='')}"
-    details = newest.get(path)
-    around = details.answer.get("environment_data") if details is not None and details.answer else None
-    details_at = details.answered_at if isinstance(around, dict) and details is not None else None
-    status = each.get("status")
-    return FaultLine(
-        component=name, code=code, name=fault_name(names_of, name, code), words=str(each.get("words", "")),
-        failing=isinstance(status, int) and bool(status & 0x01), path=path, read_at=read_at,
-        details=_readable(around) if isinstance(around, dict) else None, details_at=details_at,
-        stale=details_at is not None and details_at < read_at,
-    )  # fmt: skip
-
-
-def _readable(around: Any) -> Any:
-    """Return what surrounded a fault with its times as times: nobody reads seconds since 1970."""
-    if isinstance(around, list):
-        return [_readable(each) for each in around]
-    if not isinstance(around, dict):
-        return around
-    value = around.get("value")
-    if around.get("unit") == SINCE_1970 and isinstance(value, int) and 0 <= value < UNIX_S_MAX:
-        return {**around, "value": f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M} UTC", "unit": ""}
-    return {key: _readable(each) for key, each in around.items()}
 
 
 handlers = [diagnostics_page, fault_history_part, fault_around_part, fault_lots_part, live_part]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from ringroad.http.console.diagnostics_updates import time_of
 from ringroad.signal.diagnose import Job
 
 
@@ -24,17 +25,9 @@ def mode_of(each: Mapping[str, Any], now: datetime | None) -> Mapping[str, Any]:
     """
     may_be = each.get("values")
     default = may_be[0] if isinstance(may_be, list) and may_be else None
-    until = _time(each.get("mode_expiration"))
+    until = time_of(each.get("mode_expiration"))
     if until is None or (default is not None and each.get("value") == default):
         return {**each, "until": None, "ended": None}  # the end of another mode of the same ECU
     if now is not None and until <= now:
         return {**each, "value": default or "–", "until": None, "ended": until}
     return {**each, "until": until, "ended": None}
-
-
-def _time(said: object) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(str(said))
-    except ValueError:
-        return None
-    return at if at.tzinfo is not None else None

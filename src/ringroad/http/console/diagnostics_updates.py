@@ -49,10 +49,10 @@ def _dicts(found: object) -> list[Mapping[str, Any]]:
 
 def _moved_at(said: Mapping[str, Any], *, told_at: datetime) -> datetime:
     """Return when an update ended, or else began; one that has not begun stands by when it was told of."""
-    return _time(said.get("ended_at")) or _time(said.get("began_at")) or told_at
+    return time_of(said.get("ended_at")) or time_of(said.get("began_at")) or told_at
 
 
-def _time(said: object) -> datetime | None:
+def time_of(said: object) -> datetime | None:
     """Return a time that a vehicle says; None for what is none."""
     try:
         at = datetime.fromisoformat(said) if isinstance(said, str) else None
@@ -62,8 +62,8 @@ def _time(said: object) -> datetime | None:
 
 
 _READ: Final[Mapping[str, Callable[[object], Any]]] = {
-    "began_at": _time,
-    "ended_at": _time,
+    "began_at": time_of,
+    "ended_at": time_of,
     "components": _dicts,
 }
 
