@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ringroad.kernel.facts import FactKind
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.plan import WaveSize
-from ringroad.signal.silence import UNANSWERED_S, UNTAKEN_S, Backlog, Silence, Watched, Why
+from ringroad.signal.silence import AGAIN_S, UNANSWERED_S, UNTAKEN_S, Backlog, Silence, Watched, Why
 from ringroad.signal.store_silence import read_silence, tell_back, tell_silence
 from ringroad.storage.broker import Broker, ensure_stream
 from ringroad.storage.db import Connection, connect, transaction
@@ -60,13 +60,17 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     server.stop()
 
 
-def watch_of(broker: Broker, conn: Connection, clock: LateClock) -> TelemetryWatch:
+def lending(conn: Connection) -> Callable[[], AbstractContextManager[Connection]]:
     @contextmanager
     def borrow() -> Iterator[Connection]:
         with transaction(conn):
             yield conn
 
-    return TelemetryWatch(broker.url(), borrow, clock=clock, ids=SystemIds())
+    return borrow
+
+
+def watch_of(broker: Broker, conn: Connection, clock: LateClock) -> TelemetryWatch:
+    return TelemetryWatch(broker.url(), lending(conn), clock=clock, ids=SystemIds())
 
 
 def told(conn: Connection) -> list[FactKind]:
@@ -153,6 +157,62 @@ def test_telemetry_that_no_worker_takes_is_told(conn: Connection, broker: Broker
 
     asyncio.run(scenario())
     assert told(conn) == [FactKind.TELEMETRY_LOST, FactKind.TELEMETRY_BACK]
+
+
+class Scripted(TelemetryWatch):
+    """A server that sees of the stream what it is given."""
+
+    answer: Backlog | None = None
+
+    async def _ask(self) -> Backlog | None:
+        return self.answer
+
+
+def scripted(conn: Connection, clock: LateClock) -> Callable[[Backlog | None], None]:
+    """Return one look of a server, with what it sees."""
+    watch = Scripted("nats://nowhere", lending(conn), clock=clock, ids=SystemIds())
+
+    def look(answer: Backlog | None) -> None:
+        watch.answer = answer
+        asyncio.run(watch.look())
+
+    return look
+
+
+ANSWERS = Backlog(waiting=0, taken=1)
+
+
+def test_a_silence_is_told_again_when_who_said_that_it_is_over_has_gone(conn: Connection) -> None:
+    clock = LateClock()
+    hears, deaf = scripted(conn, clock), scripted(conn, clock)
+    deaf(None)
+    clock.late_s += UNANSWERED_S + 1
+    deaf(None)
+    clock.late_s += 5
+    hears(ANSWERS)
+    clock.late_s += AGAIN_S - 1
+    deaf(None)
+    assert told(conn) == [FactKind.TELEMETRY_LOST, FactKind.TELEMETRY_BACK]
+    clock.late_s += 2
+    deaf(None)
+    deaf(None)
+    assert told(conn) == [FactKind.TELEMETRY_LOST, FactKind.TELEMETRY_BACK, FactKind.TELEMETRY_LOST]
+    _, back, lost = read_facts(conn, subject="telemetry")
+    assert lost.event_at == back.recorded_at, "it was heard until then"
+
+
+def test_who_was_away_does_not_end_a_silence_by_what_was_taken_meanwhile(conn: Connection) -> None:
+    clock = LateClock()
+    knows, away = scripted(conn, clock), scripted(conn, clock)
+    for look in (knows, away):
+        look(Backlog(waiting=3, taken=1))
+    for seconds in (5, 5, UNTAKEN_S + 1):  # something is taken, and then nothing
+        clock.late_s += seconds
+        knows(Backlog(waiting=3, taken=9))
+    for seconds, over in ((5, False), (5, False), (5, True)):
+        clock.late_s += seconds
+        away(Backlog(waiting=3, taken=10 if over else 9))
+        assert (read_silence(conn) is None) == over
 
 
 def test_what_was_seen_before_a_silence_was_told_does_not_end_it(conn: Connection) -> None:

@@ -44,7 +44,6 @@ class TelemetryWatch:
         self._ids = ids
         self._client: Client | None = None
         self._seen = Watched(answered_s=clock.monotonic_s())
-        self._told = False  # what this process saw last: a silence that was told, by it or by another
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -93,18 +92,15 @@ class TelemetryWatch:
     def _tell(self, seen: Watched, asked_at: datetime) -> None:
         now = self._clock.now()
         silent = seen.silent_s(now_s=self._clock.monotonic_s())
-        if silent is not None and not self._told:
-            silent_s, why = silent
-            silence = Silence(since=now - timedelta(seconds=silent_s), why=why)
-            with self._transaction() as conn:
-                if tell_silence(conn, self._ids, silence, now=now):
-                    LOG.warning("telemetry_silent", since=silence.since.isoformat(), why=why.value)
-            self._told = True
-        elif silent is None:
-            with self._transaction() as conn:
+        with self._transaction() as conn:
+            if silent is None:
                 if tell_back(conn, self._ids, seen, asked_at=asked_at, now=now):
                     LOG.info("telemetry_back")
-            self._told = False
+                return
+            silent_s, why = silent
+            silence = Silence(since=now - timedelta(seconds=silent_s), why=why)
+            if tell_silence(conn, self._ids, silence, now=now):
+                LOG.warning("telemetry_silent", since=silence.since.isoformat(), why=why.value)
 
     async def _hang_up(self) -> None:
         client, self._client = self._client, None

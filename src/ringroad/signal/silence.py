@@ -14,6 +14,7 @@ from typing import Final
 
 UNANSWERED_S: Final = 20.0  # s without an answer; NATS is back in 3 s when it was started again
 UNTAKEN_S: Final = 90.0  # s; three times what NATS waits before it gives a message to another worker
+AGAIN_S: Final = 90.0  # s after it was said to be over: of two servers that disagree each tells no more often
 
 
 class Why(StrEnum):
@@ -79,8 +80,12 @@ class Watched:
         """Return what is known after one more look; no backlog is no answer."""
         if backlog is None:
             return Watched(answered_s=self.answered_s, taken=self.taken, answers=False)
-        moves = backlog.waiting == 0 or (self.taken is not None and backlog.taken > self.taken)
-        untaken_s = None if moves else now_s if self.untaken_s is None else self.untaken_s
+        moved = self.taken is not None and backlog.taken > self.taken
+        lately = now_s - self.answered_s <= UNANSWERED_S  # else others may have seen nothing taken since
+        if backlog.waiting == 0 or (moved and lately):
+            untaken_s = None
+        else:
+            untaken_s = now_s if moved or self.untaken_s is None else self.untaken_s
         return Watched(answered_s=now_s, untaken_s=untaken_s, taken=backlog.taken)
 
     def silent_s(self, *, now_s: float) -> tuple[float, Why] | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import Fact, FactKind
-from ringroad.signal.silence import Silence, Watched, Why
+from ringroad.signal.silence import AGAIN_S, Silence, Watched, Why
 from ringroad.signal.store import SQL
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact, latest_of_kinds
@@ -23,12 +23,19 @@ def read_silence(conn: Connection) -> Silence | None:
 
 
 def tell_silence(conn: Connection, ids: Ids, silence: Silence, *, now: datetime) -> bool:
-    """Append that telemetry is silent, in the caller's transaction; say whether nobody had."""
+    """Append that telemetry is silent, in the caller's transaction; say whether that was to be told.
+
+    It is not while it is told already. A silence that somebody else said was over in the middle of it is told anew once it
+    lasts for `AGAIN_S` after that.
+    """
+    if _begins(conn, silence, now=now) is None:
+        return False
     SQL.lock_silence(conn)
-    if _told(conn) is not None:
+    since = _begins(conn, silence, now=now)
+    if since is None:
         return False
     append_fact(
-        conn, ids, kind=FactKind.TELEMETRY_LOST, subject=SUBJECT, actor=ACTOR, now=now, event_at=silence.since,
+        conn, ids, kind=FactKind.TELEMETRY_LOST, subject=SUBJECT, actor=ACTOR, now=now, event_at=since,
         body={"why": silence.why.value},
     )  # fmt: skip
     return True
@@ -58,8 +65,22 @@ def tell_back(conn: Connection, ids: Ids, seen: Watched, *, asked_at: datetime, 
     return True
 
 
+def _begins(conn: Connection, silence: Silence, *, now: datetime) -> datetime | None:
+    """Return since when a silence is to be told; None where it is not to be."""
+    newest = _newest(conn)
+    if newest is None:
+        return silence.since
+    lasts = newest.recorded_at <= silence.since or timedelta(seconds=AGAIN_S) < now - newest.recorded_at
+    told = newest.kind is FactKind.TELEMETRY_LOST
+    return max(silence.since, newest.recorded_at) if lasts and not told else None
+
+
 def _told(conn: Connection) -> Fact | None:
     """Return the fact by which telemetry is silent; None where it is not."""
-    kinds = (FactKind.TELEMETRY_LOST, FactKind.TELEMETRY_BACK)
-    fact = latest_of_kinds(conn, kinds, subject=SUBJECT)
+    fact = _newest(conn)
     return fact if fact is not None and fact.kind is FactKind.TELEMETRY_LOST else None
+
+
+def _newest(conn: Connection) -> Fact | None:
+    kinds = (FactKind.TELEMETRY_LOST, FactKind.TELEMETRY_BACK)
+    return latest_of_kinds(conn, kinds, subject=SUBJECT)

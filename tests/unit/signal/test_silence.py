@@ -43,6 +43,7 @@ def watched(looks: Sequence[Backlog | None]) -> tuple[Watched, float]:
         ([moving(number) for number in range(100)], None),  # a worker that is behind, and at work
         ([STUCK] * 15 + [None] * 4 + [STUCK], None),  # what waited before it was silent is looked at anew
         ([STUCK] * 15 + [None] * 5, (25, Why.UNANSWERED)),
+        ([STUCK] * 20 + [None] * 5 + [moving(1)], None),  # who was away does not know when that was taken
     ],
 )
 def test_telemetry_is_silent_when_its_stream_does_not_answer_or_is_not_read(
@@ -58,6 +59,8 @@ def test_telemetry_is_silent_when_its_stream_does_not_answer_or_is_not_read(
         ([EMPTY], {Why.UNANSWERED, Why.UNTAKEN}),
         ([STUCK], {Why.UNANSWERED}),  # a server that has just begun to look: others know longer
         ([STUCK, moving(1)], {Why.UNANSWERED, Why.UNTAKEN}),
+        ([moving(1), None, moving(9)], {Why.UNANSWERED, Why.UNTAKEN}),
+        ([moving(1), *[None] * 5, moving(9)], {Why.UNANSWERED}),  # taken while it was away, perhaps long ago
         ([EMPTY, None], set()),
     ],
 )
