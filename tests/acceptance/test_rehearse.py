@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,16 @@ from click.testing import CliRunner, Result
 
 from ringroad.cli import cli
 from ringroad.cli.shell import Shell
+from ringroad.cli.vecu import group as vecu
 from ringroad.cli.vehicle import group
 from ringroad.kernel.clock import SystemClock
+from ringroad.kernel.errors import InvalidInput
 from ringroad.sim.assembly import power_on
 from ringroad.vehicle.agents.base import EcuInventory
+from ringroad.vehicle.files import FolderLock
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+ROAD = EXAMPLES / "road" / "programme.toml"
 DISTRIBUTED = EXAMPLES / "distributed" / "programme.toml"
 
 
@@ -82,8 +88,8 @@ def test_one_ecu_that_fails_takes_all_of_them_back(failing: str) -> None:
     [
         (("--fail", "boot"), DISTRIBUTED, "has no ECU boot"),
         (("--variant", "sport"), DISTRIBUTED, "has no variant sport"),
-        ((), EXAMPLES / "road" / "programme.toml", "has 3 variants"),
-        (("--variant", "box"), EXAMPLES / "road" / "programme.toml", "updates itself over DDI"),
+        ((), ROAD, "has 3 variants"),
+        (("--variant", "box"), ROAD, "updates itself over DDI"),
         ((), EXAMPLES / "nothing.toml", "cannot be read"),
         (("--folder", str(EXAMPLES)), DISTRIBUTED, "exists already"),
     ],
@@ -92,3 +98,79 @@ def test_what_cannot_be_rehearsed_is_said(arguments: tuple[str, ...], programme:
     result = rehearse(*arguments, programme=programme)
     assert result.exit_code != 0
     assert words in str(result.exception) + result.output
+
+
+def kill_at(words: str, folder: Path, *arguments: str) -> None:
+    """Rehearse four ECUs in a process of its own, and kill it once it has said these words."""
+    command = [sys.executable, "-m", "ringroad.cli", "vehicle", "rehearse", str(ROAD), "--variant", "city"]
+    command += ["--soc-kib", "64", "--folder", str(folder), *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if words in line:
+                process.kill()
+                return
+    raise AssertionError(f"it never said {words}")
+
+
+def on_with_it(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(
+        group,
+        ["rehearse", str(ROAD), "--variant", "city", "--folder", str(folder), *arguments],
+        obj=Shell(env={}, json=True),
+        **cli.context_settings,
+    )
+
+
+@pytest.mark.parametrize("words", ["DOWNLOADING", "brake              INSTALLING", "CHECKING", "COMMITTING"])
+def test_one_that_was_killed_goes_on_and_then_says_how_it_ended(tmp_path: Path, words: str) -> None:
+    folder = tmp_path / "vehicle"
+    kill_at(words, folder)
+    result = on_with_it(folder)
+    ended = answer(result)
+    assert ended["state"] == "SUCCEEDED"
+    assert {(ecu["version"], ecu["for_good"]) for ecu in ended["ecus"]} == {("2.0.0", True)}
+    # A busy machine may let it end before it is killed.
+    assert (" goes on\n" in result.stderr) == (ended["took_s"] is not None)
+
+    again = on_with_it(folder)
+    assert {**answer(again), "took_s": ended["took_s"]} == ended
+    assert answer(again)["took_s"] is None
+    assert "goes on\n" not in again.stderr
+
+
+def test_one_that_was_killed_on_its_way_back_goes_on_back(tmp_path: Path) -> None:
+    folder = tmp_path / "vehicle"
+    kill_at("ROLLING_BACK", folder, "--fail", "brake")
+    ended = answer(on_with_it(folder))
+    assert (ended["state"], ended["code"]) == ("ROLLED_BACK", "self_test_failed")
+    assert {ecu["version"] for ecu in ended["ecus"]} == {"1.0.0"}
+
+
+def test_what_is_killed_goes_on_as_it_began_and_nowhere_else(tmp_path: Path) -> None:
+    folder = tmp_path / "vehicle"
+    kill_at("DOWNLOADING", folder)
+    for arguments, words in (
+        (("--fail", "brake"), "begun with another --fail: none"),
+        (("--soc-kib", "8"), "begun with another --soc-kib: 64"),
+        (("--variant", "premium"), "has a city of roadster, not a premium of roadster"),
+    ):
+        result = on_with_it(folder, *arguments)
+        assert result.exit_code != 0
+        assert words in str(result.exception)
+    for commands, name in ((group, "run"), (vecu, "place")):
+        refused = CliRunner().invoke(commands, [name, "--data", str(folder)], obj=Shell(env={}))
+        assert isinstance(refused.exception, InvalidInput)
+        assert refused.exception.hint.endswith(f"ringroad vehicle rehearse PROGRAMME --folder {folder}")
+    (folder / "rehearsal.msgpack").write_bytes(b"torn")
+    assert "does not read back" in str(on_with_it(folder, "--variant", "city").exception)
+
+
+def test_one_that_goes_on_elsewhere_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "vehicle"
+    kill_at("DOWNLOADING", folder)
+    lock = FolderLock(folder)
+    try:
+        assert "another orchestrator runs on" in str(on_with_it(folder).exception)
+    finally:
+        lock.close()

@@ -21,7 +21,7 @@ from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
 from ringroad.protocol.vehicle import Phase
 from ringroad.vehicle.address import parse_address
-from ringroad.vehicle.config import VehicleConfig, on_board, read_config
+from ringroad.vehicle.config import VehicleConfig, check_not_rehearsed, on_board, read_config
 from ringroad.vehicle.connect import connect_agents
 from ringroad.vehicle.consent import (
     BY_CHARS_MAX,
@@ -91,6 +91,7 @@ def group() -> None:
 def run(shell: Shell, folder: Path, page: str | None) -> None:
     """Run the vehicle in the foreground until it is told to end; Ctrl-C at any moment is safe."""
     config = read_config(folder)
+    check_not_rehearsed(folder, config)
     FolderLock(folder).close()  # before anything is said of a vehicle that runs already
     if page:
         config = msgspec.structs.replace(config, page=page)

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
-from ringroad.vehicle.states import CampaignState, EcuMoved, EcuState, Entry, Moved, Tried, tried_ecu
+from ringroad.vehicle.memory import read_state
+from ringroad.vehicle.states import CampaignState, EcuMoved, EcuState, Entry, Moved, Started, Tried, tried_ecu
 
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
-    from ringroad.sim.rehearsal import Ending, Plan
+    from ringroad.sim.rehearsal import Ending, Plan, Rehearsal
 
 CELL: Final = 40  # columns for one ECU
 BAR: Final = 8  # columns of its bar
@@ -41,10 +43,14 @@ _FULL: Final = frozenset({EcuState.ACTIVATED, EcuState.VERIFIED, EcuState.COMMIT
 @click.option(
     "--bit-rates", is_flag=True, help="CAN frames take the time they take at 500 kbit/s and 2 Mbit/s."
 )
-@click.option("--folder", type=click.Path(path_type=Path), help="Keep the vehicle here; it must not exist.")
-@click.pass_obj
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="Keep the vehicle here; where a rehearsal was killed, it goes on.",
+)
+@click.pass_context
 def rehearse(
-    shell: Shell,
+    context: click.Context,
     programme: Path,
     *,
     variant: str | None,
@@ -57,7 +63,9 @@ def rehearse(
     """Build a vehicle of PROGRAMME out of virtual ECUs on this computer, and update all of it in one group.
 
     Needs no server: releases are made up, signed with keys of the moment, and verified as on the road.
+    With --folder it may be killed at any moment: said again it goes on, and once it is over it says how it ended.
     """
+    shell: Shell = context.obj
     from ringroad.sim.rehearsal import Plan  # noqa: PLC0415 - no other command needs it
 
     chosen, ecus, programme_id = _read(programme, variant)
@@ -67,16 +75,18 @@ def rehearse(
         programme_id=programme_id, variant=chosen, ecus=ecus, soc_bytes=soc_kib * 1024, mcu_bytes=mcu_kib * 1024,
         failing=failing, real_bit_rates=bit_rates,
     )  # fmt: skip
+    kept = None
     if folder is not None and folder.exists():
-        raise Conflict(f"{folder} exists already", hint="name a folder that does not")
+        kept = _kept(context, plan, folder)
+        plan = kept.plan
     place = folder or Path(tempfile.mkdtemp(prefix="ringroad-")) / "vehicle"
     try:
-        ending, took_s = asyncio.run(_rehearse(shell, plan, place))
+        ending, took_s = asyncio.run(_rehearse(shell, plan, place, kept))
     finally:
         if folder is None:
             shutil.rmtree(place.parent, ignore_errors=True)
     _show(shell, plan, ending, took_s)
-    expected = "ROLLED_BACK" if failing else "SUCCEEDED"
+    expected = "ROLLED_BACK" if plan.failing else "SUCCEEDED"
     if ending.state != expected:
         raise Conflict(f"the vehicle ended {ending.state}, not {expected}", hint=ending.detail)
 
@@ -103,19 +113,54 @@ def _read(path: Path, variant: str | None) -> tuple[str, dict[str, Mapping[str, 
     return chosen, ecus, document["id"]
 
 
-async def _rehearse(shell: Shell, plan: Plan, folder: Path) -> tuple[Ending, float]:
-    from ringroad.sim.rehearsal import build  # noqa: PLC0415 - no other command needs it
+def _kept(context: click.Context, asked: Plan, folder: Path) -> Rehearsal:
+    """Return the rehearsal of before in a folder, if it is the one that is asked for."""
+    from ringroad.sim.rehearsed import reopen  # noqa: PLC0415 - no other command needs it
 
-    shell.say(f"building a {plan.variant} of {plan.programme_id}: {len(plan.ecus)} ECUs")
-    rehearsal = await build(plan, folder, clock=shell.clock, secret=secrets.token_bytes)
+    rehearsal = reopen(folder, clock=context.obj.clock, secret=secrets.token_bytes)
+    plan = rehearsal.plan
+    of, wanted = (f"a {one.variant} of {one.programme_id}" for one in (plan, asked))
+    if of != wanted:
+        raise Conflict(f"{folder} has {of}, not {wanted}", hint="name a folder that does not exist")
+    pairs = {
+        "soc_kib": (plan.soc_bytes // 1024, asked.soc_bytes // 1024),
+        "mcu_kib": (plan.mcu_bytes // 1024, asked.mcu_bytes // 1024),
+        "failing": (plan.failing or "none", asked.failing or "none"),
+        "bit_rates": (plan.real_bit_rates, asked.real_bit_rates),
+    }
+    for option in context.command.params:
+        had, has = pairs.get(option.name or "", (None, None))
+        if had != has and context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
+            raise Conflict(
+                f"the update in {folder} was begun with another {option.opts[0]}: {str(had).lower()}",
+                hint="leave the option out to go on with it, or name a folder that does not exist",
+            )
+    return rehearsal
+
+
+async def _rehearse(
+    shell: Shell, plan: Plan, folder: Path, kept: Rehearsal | None
+) -> tuple[Ending, float | None]:
+    """Return how the update ended, and how long that took in s; None where it had ended before."""
+    from ringroad.sim.rehearsal import build, has_ended  # noqa: PLC0415 - no other command needs it
+    from ringroad.sim.rehearsed import keep  # noqa: PLC0415
+
+    vehicle = f"a {plan.variant} of {plan.programme_id}: {len(plan.ecus)} ECUs"
+    shell.say(f"going on with {vehicle}" if kept else f"building {vehicle}")
+    if (rehearsal := kept) is None:
+        rehearsal = await build(plan, folder, clock=shell.clock, secret=secrets.token_bytes)
+        rehearsal.order()
+        keep(rehearsal)
+    over = has_ended(read_state(folder))
     async with rehearsal.power(shell.clock):
         names = {ecu.serial: ecu.name for ecu in rehearsal.config.ecus}
         screen = Screen(shell, names)
-        rehearsal.order()
         begun_s = shell.clock.monotonic_s()
         ending = await rehearsal.update(
             clock=shell.clock, ids=shell.ids, fraction=system_fraction, moved=screen.moved, sent=screen.sent
         )
+        if over:
+            return ending, None
         screen.end()
         return ending, shell.clock.monotonic_s() - begun_s
 
@@ -137,6 +182,15 @@ class Screen:
     def moved(self, entry: Entry, state: CampaignState) -> None:
         """Show a journal entry."""
         match entry:
+            case Started():
+                self._states = {serial: str(state.told(serial)) for serial in self._names}
+                self._permille = {
+                    serial: 1_000 if ecu in _FULL else 0 for serial, ecu in self._states.items()
+                }
+                self._vehicle = state.state
+                self._line(f"{state.state} goes on")
+                for serial, ecu in self._states.items():
+                    self._line(f"  {self._names[serial]:<18} {ecu}")
             case Moved():
                 self._states = {serial: str(state.told(serial)) for serial in self._names}
                 self._vehicle = state.state
@@ -189,9 +243,10 @@ class Screen:
         return f"{self._names[serial][:17]:<18}{bar} {self._states[serial]:<12} "
 
 
-def _show(shell: Shell, plan: Plan, ending: Ending, took_s: float) -> None:
+def _show(shell: Shell, plan: Plan, ending: Ending, took_s: float | None) -> None:
     value: dict[str, Any] = {
-        "state": ending.state, "code": ending.code, "detail": ending.detail, "took_s": round(took_s, 1),
+        "state": ending.state, "code": ending.code, "detail": ending.detail,
+        "took_s": None if took_s is None else round(took_s, 1),
         "ecus": [
             {
                 "name": ecu.name, "serial": ecu.serial, "format": ecu.format, "version": ecu.version,
@@ -211,6 +266,7 @@ def _show(shell: Shell, plan: Plan, ending: Ending, took_s: float) -> None:
         f"{sum((ecu.version or 'nothing') == version for ecu in ending.ecus)} run {version}"
         for version in versions
     )
+    after = "as it had ended before" if took_s is None else f"after {took_s:.1f} s"
     reason = f" ({': '.join(part for part in (ending.code, ending.detail) if part)})" if ending.code else ""
-    summary = f"{ending.state}{reason}: of {len(ending.ecus)} ECUs {runs}, after {took_s:.1f} s"
+    summary = f"{ending.state}{reason}: of {len(ending.ecus)} ECUs {runs}, {after}"
     shell.show(value, text="\n".join([*lines, summary]))

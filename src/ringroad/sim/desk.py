@@ -63,6 +63,15 @@ class _Repository:
         self.files["timestamp.json"] = sign.sign(timestamp, [self.signers["timestamp"]])
 
 
+class Served(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a desk gives: the signed files of both repositories and the images by name, and its newest word."""
+
+    director: dict[str, bytes]
+    image: dict[str, bytes]
+    images: dict[str, bytes]  # by digest and file name, as they are asked for
+    command: Command
+
+
 class Desk:
     """The server, as an ASGI application.
 
@@ -114,6 +123,17 @@ class Desk:
             self._version,
         )
         self._command = Command(kind="update", poll_s=1, action_id=package.action_id)
+
+    def served(self) -> Served:
+        """Return what it gives now."""
+        return Served(
+            director=self._director.files, image=self._image.files, images=self._images, command=self._command
+        )
+
+    def serve(self, served: Served) -> None:
+        """Give what a desk of before gave, whose keys are gone: nothing more can be ordered."""
+        self._director.files, self._image.files = served.director, served.image
+        self._images, self._command = served.images, served.command
 
     async def __call__(
         self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]

@@ -27,7 +27,7 @@ from ringroad.sim.vecu.config import ServerConfig, ServerTable
 from ringroad.sim.vecu.config import read_config as read_vecu_config
 from ringroad.sim.vecu.config import write_config as write_vecu_config
 from ringroad.vehicle.canway import CanWay
-from ringroad.vehicle.config import read_config, write_config
+from ringroad.vehicle.config import check_not_rehearsed, read_config, write_config
 from ringroad.vehicle.files import FolderLock
 
 PORTS_TRIED_MAX: Final = 1_000  # above the first; 33 ECUs need 35
@@ -66,10 +66,11 @@ def place(folder: Path, *, first_port: int, free: Callable[[int], bool] = is_fre
 
     Raises:
         Conflict: a process drives the vehicle.
-        InvalidInput: this is no vehicle's folder, or one of its ECUs is no virtual one.
+        InvalidInput: this is no vehicle's folder, or a rehearsal's; or one of its ECUs is no virtual one.
         Unavailable: there are not enough free ports, or the disk cannot be written.
     """
     config = read_config(folder)
+    check_not_rehearsed(folder, config)
     lock = FolderLock(folder)
     try:
         kinds = {ecu.can.bus for ecu in config.ecus if ecu.can is not None}

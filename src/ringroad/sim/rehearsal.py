@@ -58,8 +58,9 @@ from ringroad.vehicle.agents.base import (
     UpdateAgent,
     tell_step,
 )
-from ringroad.vehicle.config import VehicleConfig, write_config
+from ringroad.vehicle.config import DESK_URL, VehicleConfig, write_config
 from ringroad.vehicle.connect import connect_agents
+from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.run import Surroundings as VehicleSurroundings
 from ringroad.vehicle.run import open_vehicle
 from ringroad.vehicle.states import RESTING, CampaignState, Entry
@@ -211,7 +212,7 @@ class Rehearsal:
     async def update(
         self, *, clock: Clock, ids: Ids, fraction: Callable[[], float], moved: Moved, sent: Sent
     ) -> Ending:
-        """Run the vehicle until it rests.
+        """Run the vehicle until it rests; where the update ended before, only look at its ECUs.
 
         Args:
             clock: the machine's.
@@ -227,7 +228,7 @@ class Rehearsal:
 
         def observe(entry: Entry, state: CampaignState) -> None:
             moved(entry, state)
-            if state.action_id == ACTION and state.state in RESTING:
+            if has_ended(state):
                 over.set()
 
         made = connect_agents(self.folder, self.config)
@@ -240,14 +241,8 @@ class Rehearsal:
                 durability="buffered", observer=observe,
             )  # fmt: skip
             async with open_vehicle(self.folder, self.config, surroundings) as orchestrator:
-                running = asyncio.create_task(orchestrator.run())
-                ended = asyncio.create_task(over.wait())
-                await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
-                for task in (running, ended):
-                    task.cancel()
-                results = await asyncio.gather(running, ended, return_exceptions=True)
-                if isinstance(results[0], Exception):
-                    raise results[0]
+                if not has_ended(orchestrator.state):
+                    await _run_until(over, orchestrator)
                 state = orchestrator.state
                 answers = await orchestrator.ecus.inventories()
         return Ending(
@@ -299,7 +294,7 @@ async def build(
         packages=old,
     )  # fmt: skip
     surroundings = Surroundings(
-        server_url="http://desk", mqtt_host="", mqtt_port=1883, ca_pem=b"", image_root=desk.image_root,
+        server_url=DESK_URL, mqtt_host="", mqtt_port=1883, ca_pem=b"", image_root=desk.image_root,
         director_root=desk.director_root, retry_base_s=0.1,
     )  # fmt: skip
     born, _ = await assemble(
@@ -313,6 +308,22 @@ async def build(
         target = _target(ecu.serial, old[ecu.name], ecu.mode)
         desk.add(target.image(), old[ecu.name].image)
     return Rehearsal(plan=plan, folder=folder, config=born.config, desk=desk, new=new)
+
+
+def has_ended(state: CampaignState) -> bool:
+    """Say whether the rehearsed update is over."""
+    return state.action_id == ACTION and state.state in RESTING
+
+
+async def _run_until(over: asyncio.Event, orchestrator: Orchestrator) -> None:
+    running = asyncio.create_task(orchestrator.run())
+    ended = asyncio.create_task(over.wait())
+    await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (running, ended):
+        task.cancel()
+    results = await asyncio.gather(running, ended, return_exceptions=True)
+    if isinstance(results[0], Exception):
+        raise results[0]
 
 
 class Watched:

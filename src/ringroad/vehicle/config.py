@@ -32,6 +32,7 @@ from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.writable import parse_writes
 
 CONFIG_NAME: Final = "config.toml"
+DESK_URL: Final = "http://desk"  # server of a rehearsed vehicle: it lives in the process that rehearses
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 
@@ -177,6 +178,15 @@ def read_config(folder: Path) -> VehicleConfig:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise InvalidInput(f"{path}: {error}") from error
+
+
+def check_not_rehearsed(folder: Path, config: VehicleConfig) -> None:
+    """Refuse a vehicle that `ringroad vehicle rehearse` built. Raises: InvalidInput."""
+    if config.server_url == DESK_URL:
+        raise InvalidInput(
+            f"{folder} is of a rehearsal: its server and the power of its ECUs live in the process that rehearses",
+            hint=f"to go on with its update: ringroad vehicle rehearse PROGRAMME --folder {folder}",
+        )
 
 
 def write_config(folder: Path, config: VehicleConfig, *, durability: Durability) -> None:
