@@ -254,6 +254,79 @@ def test_a_long_backlog_is_looked_at_some_periods_at_a_time_and_to_its_end(
     assert seen == {"wren": {"marriage": 41}}
 
 
+class Later:
+    """The clock, some time later."""
+
+    def __init__(self, **ahead: float) -> None:
+        self.ahead = timedelta(**ahead)
+
+    def now(self) -> datetime:
+        return CLOCK.now() + self.ahead
+
+    def monotonic_s(self) -> float:
+        return CLOCK.monotonic_s() + self.ahead.total_seconds()
+
+
+def told_late(conn: Connection) -> dict[str, dict[str, int]]:
+    """Build 1,000 vehicles whose leak check was cut off, look, and hear it: one lot, whose period is over, leaks."""
+    built(conn, 0, 400, bad=lambda number: number % 50 == 0)
+    built(conn, 400, 80, bad=lambda number: number % 50 == 0, lots={"battery": "L-BAD"})
+    built(conn, 480, 520, bad=lambda number: number % 50 == 0)
+    seen: dict[str, dict[str, int]] = {}
+    assert look_at_results(conn, IDS, CLOCK, seen) == []
+    at = CLOCK.now() - timedelta(minutes=30)
+    for start in range(0, 1_000, 500):
+        take(
+            conn,
+            *(
+                CheckResult(
+                    id=f"l{number}", vehicle=f"x{number}", variant="van", station="marriage", check="leak", software="1.0",
+                    passed=not (400 <= number < 480 and number % 4 == 1), at=at + timedelta(seconds=number),
+                )
+                for number in range(start, start + 500)
+            ),
+        )  # fmt: skip
+    return seen
+
+
+def test_results_that_come_after_their_period_was_looked_at_alarm_once_all_are_there(
+    conn: Connection,
+) -> None:
+    seen = told_late(conn)
+    before = numbers(conn)
+    assert look_at_results(conn, IDS, CLOCK, seen) == [], "more of them may be on their way"
+    later = Later(seconds=store_watch.QUIET_S + 60)
+    (alarm,) = look_at_results(conn, IDS, later, seen)
+    assert (alarm.station, alarm.kind, alarm.value) == ("marriage", "lot", "battery=L-BAD")
+    after = numbers(conn)
+    changed = {key for key in before if after[key] != before[key]}
+    assert {period for _, _, period in changed} == {period_of(400)}
+    assert min(after[key] for key in changed) > max(before.values()), "another share of the bound"
+    assert look_at_results(conn, IDS, later, seen) == []
+    assert look_at_results(conn, IDS, later, {}) == []
+    assert numbers(conn) == after, "once"
+
+
+def test_late_results_of_the_newest_period_need_no_other_share_and_late_ones_for_ever_wait_a_day(
+    conn: Connection,
+) -> None:
+    seen = told_late(conn)
+    at, before = CLOCK.now() - timedelta(minutes=1), numbers(conn)
+    late = CheckResult(
+        id="again", vehicle="x999", variant="van", station="marriage", check="seal", software="1.0", passed=False, at=at
+    )  # fmt: skip
+    take(conn, late)
+    with transaction(conn):
+        conn.execute("UPDATE quality_late SET first_at = first_at - interval '1 day'")
+    (alarm,) = look_at_results(conn, IDS, Later(seconds=60), seen)
+    assert alarm.value == "battery=L-BAD"
+    newest = max(period for _, _, period in before)
+    after = numbers(conn)
+    assert {key: after[key] for key in before if key[2] == newest} == {
+        key: before[key] for key in before if key[2] == newest
+    }
+
+
 def test_an_alarm_about_a_software_version_opens_a_finding_in_a_lap_of_its_own(conn: Connection) -> None:
     built(conn, 0, 400, bad=lambda number: number % 50 == 0)
     built(conn, 400, 200, bad=lambda number: number % 5 == 1, software="2.0")

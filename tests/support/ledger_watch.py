@@ -110,6 +110,7 @@ NOT_STATE = {
     "webhook_delivery": "a log of attempts, of which the newest are kept",
     "webhook_replay": "asked for by a fact; what is done leaves it",
     "quality_watch": "shares of a bound in the order of what was first watched; computed from station_pass",
+    "quality_late": "what is to be looked at again; computed from station_result",
     "quality_day": "computed from station_pass, to be read soon",
     "quality_day_pass": "computed from station_pass, to be read soon",
     "quality_day_gate": "computed from station_result and gate_draw, to be read soon",

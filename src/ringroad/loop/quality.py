@@ -16,7 +16,7 @@ from ringroad.storage.db import Connection, apart, transaction
 def look_at_results(
     conn: Connection, ids: Ids, clock: Clock, seen: dict[str, dict[str, int]]
 ) -> list[StoredAlarm]:
-    """Look at each line of which a station has had another full block since the last call.
+    """Look at each line of which a station has had another full block since the last call, or late results.
 
     Args:
         conn: a connection, not in a transaction.
@@ -35,9 +35,10 @@ def look_at_results(
             store_days.count_days(conn, programme_id, now=clock.now())
         with apart(conn, programme_id=programme_id), transaction(conn):
             blocks = store_watch.blocks_of(conn, programme_id)
-            if blocks == seen.get(programme_id):
+            now = clock.now()
+            if blocks == seen.get(programme_id) and not store_watch.is_late(conn, programme_id, now=now):
                 continue
-            new = store_watch.look(conn, ids, programme_id=programme_id, now=clock.now())
+            new = store_watch.look(conn, ids, programme_id=programme_id, now=now)
             for alarm in new:
                 _hand_on(conn, ids, clock, alarm)
             found += new

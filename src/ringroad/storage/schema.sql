@@ -1135,6 +1135,13 @@ CREATE TABLE public.quality_day_pass (
     vehicles bigint NOT NULL,
     failed bigint NOT NULL
 );
+CREATE TABLE public.quality_late (
+    programme_id text NOT NULL,
+    station text NOT NULL,
+    period integer NOT NULL,
+    first_at timestamp with time zone NOT NULL,
+    newest_at timestamp with time zone NOT NULL
+);
 CREATE TABLE public.quality_watch (
     programme_id text NOT NULL,
     station text NOT NULL,
@@ -1596,6 +1603,8 @@ ALTER TABLE ONLY public.quality_day_gate
     ADD CONSTRAINT quality_day_gate_pkey PRIMARY KEY (programme_id, day, station, gate);
 ALTER TABLE ONLY public.quality_day
     ADD CONSTRAINT quality_day_pkey PRIMARY KEY (programme_id, day);
+ALTER TABLE ONLY public.quality_late
+    ADD CONSTRAINT quality_late_pkey PRIMARY KEY (programme_id, station, period);
 ALTER TABLE ONLY public.quality_watch
     ADD CONSTRAINT quality_watch_number UNIQUE (programme_id, number);
 ALTER TABLE ONLY public.quality_watch
@@ -1916,6 +1925,8 @@ ALTER TABLE ONLY public.quality_day_pass
     ADD CONSTRAINT quality_day_pass_programme_id_day_fkey FOREIGN KEY (programme_id, day) REFERENCES public.quality_day(programme_id, day) ON DELETE CASCADE;
 ALTER TABLE ONLY public.quality_day
     ADD CONSTRAINT quality_day_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
+ALTER TABLE ONLY public.quality_late
+    ADD CONSTRAINT quality_late_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.quality_watch
     ADD CONSTRAINT quality_watch_programme_id_fkey FOREIGN KEY (programme_id) REFERENCES public.programme(id);
 ALTER TABLE ONLY public.release

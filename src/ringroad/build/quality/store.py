@@ -104,7 +104,7 @@ def take_results(
             variant=result.variant, software=result.software, lots=Jsonb(dict(result.lots)),
             passed=result.passed, attempt=result.attempt, at=result.at, now=now, actor=actor,
         )  # fmt: skip
-    moments = _count(conn, programme_id, plant_id, found.taken)
+    moments = _count(conn, programme_id, plant_id, found.taken, now=now)
     SQL.forget_days(
         conn,
         programme_id=programme_id,
@@ -178,9 +178,9 @@ def _read(row: Mapping[str, object]) -> CheckResult:
 
 
 def _count(
-    conn: Connection, programme_id: str, plant_id: str, taken: Collection[CheckResult]
+    conn: Connection, programme_id: str, plant_id: str, taken: Collection[CheckResult], *, now: datetime
 ) -> list[datetime]:
-    """Keep what results mean for first-pass yield: a row per vehicle and station.
+    """Keep what results mean for first-pass yield: a row per vehicle and station; and note what they change of one.
 
     Returns:
         When that was of which it changes something: these results, the first ones of the same vehicles at the same
@@ -204,14 +204,17 @@ def _count(
     numbers = _numbers(
         conn, programme_id, {each.station for each in taken if (each.station, each.vehicle) not in seen}
     )
+    changed: set[tuple[str, int]] = set()
     for result in _oldest_first(taken):
         place, lots = (result.station, result.vehicle), Jsonb(dict(result.lots))
         at_once = result.passed or result.attempt > 1
         if place in seen:
-            SQL.update_pass(
+            period = SQL.update_pass(
                 conn, programme_id=programme_id, station=result.station, vehicle=result.vehicle,
                 at_once=at_once, lots=lots,
             )  # fmt: skip
+            if period is not None:
+                changed.add((result.station, period))
             continue
         seen[place] = result.at
         number = numbers.get(result.station, 0)
@@ -221,6 +224,13 @@ def _count(
             variant=result.variant, software=result.software, lots=lots, at_once=at_once, number=number,
             period=period_of(number), at=result.at,
         )  # fmt: skip
+    SQL.note_late(
+        conn,
+        [
+            {"programme_id": programme_id, "station": station, "period": period, "now": now}
+            for station, period in sorted(changed)
+        ],
+    )
     return moments
 
 

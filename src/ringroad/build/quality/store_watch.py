@@ -33,7 +33,11 @@ from ringroad.storage.ledger import append_fact, causes_of
 DAYS: Final = 30  # that yields are learned from, unless said otherwise
 DAYS_MAX: Final = 365
 ROWS_MAX: Final = 500_000  # vehicles alike in one block; what three periods of 200 stations come to
-PERIODS_MAX: Final = 8  # of a station that one look goes on by
+PERIODS_MAX: Final = 8  # of a station that one look goes on by; of a line that it looks at again
+QUIET_S: Final = (
+    600  # without a late result of a period, until it is looked at again: a delivery is to be whole
+)
+WAIT_S: Final = 86_400  # that a period waits for that at most
 ACTOR: Final = "rule:quality"
 
 
@@ -78,7 +82,8 @@ def look(conn: Connection, ids: Ids, *, programme_id: str, now: datetime) -> lis
     """Look at what was checked, and keep what is an alarm with its fact. Raises: NotFound.
 
     A period that has ended since is looked at once to its end, before it is what others are compared with; no more
-    than `PERIODS_MAX` of a station at once: `is_behind` says whether there are more.
+    than `PERIODS_MAX` of a station at once: `is_behind` says whether there are more. One before, that late results
+    changed, is looked at again, with another share of the bound: the first was spent on what was known then.
     """
     BUILD.lock_programme(conn, programme_id=programme_id)  # two looks take turns
     newest, begun = _newest(conn, programme_id), _begun(conn, programme_id)
@@ -89,7 +94,17 @@ def look(conn: Connection, ids: Ids, *, programme_id: str, now: datetime) -> lis
         if not periods:
             break
         found += _look_at(conn, ids, newest, periods, programme_id=programme_id, now=now)
+    for row in list(SQL.take_late(conn, programme_id=programme_id, rows_max=PERIODS_MAX, **_due(now))):
+        station, period = row["station"], row["period"]
+        if station in newest and period < begun.get(station, 0):
+            SQL.watch_anew(conn, programme_id=programme_id, station=station, period=period)
+            found += _look_at(conn, ids, newest, {station: period}, programme_id=programme_id, now=now)
     return found
+
+
+def is_late(conn: Connection, programme_id: str, *, now: datetime) -> bool:
+    """Return whether results changed a vehicle that had been checked, and the last of these is some time ago."""
+    return bool(SQL.is_late(conn, programme_id=programme_id, **_due(now)))
 
 
 def is_behind(conn: Connection, programme_id: str) -> bool:
@@ -108,6 +123,7 @@ def _look_at(
     now: datetime,
 ) -> list[StoredAlarm]:
     """Look at one period of each of some stations, as if it were the newest one."""
+    SQL.forget_late(conn, programme_id=programme_id, stations=list(periods), periods=list(periods.values()))
     counts = [
         of_row(Counted, row, lots=_lots(row))
         for row in SQL.counted(
@@ -164,7 +180,8 @@ def close_alarm(
     BUILD.lock_programme(conn, programme_id=found.programme_id)
     if SQL.close_alarm(conn, alarm_id=alarm_id, actor=actor, reason=reason.strip(), now=now) != 1:
         raise Conflict(f"alarm {alarm_id} is closed", hint="read it again")
-    SQL.watch_anew(conn, programme_id=found.programme_id, station=found.station)
+    period = _begun(conn, found.programme_id).get(found.station, 0)
+    SQL.watch_anew(conn, programme_id=found.programme_id, station=found.station, period=period)
     append_fact(
         conn, ids, kind=FactKind.QUALITY_CLOSED, subject=alarm_id, actor=actor, now=now,
         causes=causes_of(conn, [(FactKind.QUALITY_ALARMED, alarm_id)]),
@@ -197,6 +214,11 @@ def _begun(conn: Connection, programme_id: str) -> dict[str, int]:
     """Return by station the newest period of which anything is watched."""
     rows = SQL.begun(conn, programme_id=programme_id, stations=list(_places(conn, programme_id)))
     return {row["station"]: row["period"] for row in rows}
+
+
+def _due(now: datetime) -> dict[str, datetime]:
+    """Return since when a period that late results changed must be quiet, or wait, to be looked at again."""
+    return {"quiet_since": now - timedelta(seconds=QUIET_S), "waited_since": now - timedelta(seconds=WAIT_S)}
 
 
 def _numbered(

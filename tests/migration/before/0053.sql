@@ -71,11 +71,13 @@ SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS
        v.gateway = 'native' AS native, back.state AS return_state,
        CASE WHEN told.received_at IS NULL THEN 'none' WHEN targets.shown = targets.named THEN 'release'
             ELSE 'other' END AS shown,
+       CASE WHEN targets.moved_on THEN coalesce(since.version, '') END AS moved_on_to,
        count(*) AS vehicles
   FROM assignment a
   JOIN campaign c ON c.id = a.campaign_id
   JOIN release r ON r.id = c.release_id
   JOIN vehicle v ON v.vin = a.vin
+  LEFT JOIN release since ON since.id = v.release_id AND since.id <> c.release_id
   LEFT JOIN assignment back ON back.campaign_id = a.campaign_id AND back.vin = a.vin AND back.kind = 'rollback'
    AND NOT (back.state = 'failed' AND back.offered_at IS NULL
             AND (back.state_detail = 'nothing_to_undo' OR starts_with(back.state_detail, 'not_on_release')))
@@ -84,14 +86,17 @@ SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS
        WHERE m.vin = a.vin AND a.finished_at <= m.received_at) told ON true
   LEFT JOIN LATERAL (
       SELECT count(*) AS named,
-             count(*) FILTER (WHERE i.image_sha256 = p.image_sha256 AND i.filename = p.filename) AS shown
+             count(*) FILTER (WHERE i.image_sha256 = p.image_sha256 AND i.filename = p.filename) AS shown,
+             bool_or(i.image_sha256 <> p.image_sha256)  -- as `moved_on` of ship/returns.py
+             AND bool_and(coalesce(i.image_sha256 <> p.image_sha256 OR i.image_sha256 = q.image_sha256, false)) AS moved_on
         FROM jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
         LEFT JOIN software_package p ON p.id = chosen.package_id
+        LEFT JOIN software_package q ON q.id = since.document -> 'variants' -> v.variant ->> chosen.ecu
         LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
         LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial) targets ON true
  WHERE a.campaign_id = :campaign_id AND a.kind = 'update' AND a.offered_at IS NOT NULL
    AND a.vin > :after_vin AND (:last_vin::text IS NULL OR a.vin <= :last_vin)
- GROUP BY 1, 2, 3, 4, 5, 6;
+ GROUP BY 1, 2, 3, 4, 5, 6, 7;
 
 -- name: recovery_last_vin$
 SELECT vin FROM assignment WHERE campaign_id = :campaign_id AND kind = 'update' AND vin > :after_vin
@@ -383,6 +388,13 @@ ON CONFLICT (id, generation) DO NOTHING;
 -- name: programmes_of_plant
 SELECT id, document, generation FROM programme WHERE plant_id = :plant_id ORDER BY id;
 
+-- name: escapes_of_gates
+-- Vehicles that came back, by the gate that should have caught them, of the lines that this plant builds.
+SELECT t.programme_id, t.gate_station AS station, t.gate, count(DISTINCT t.vin) AS vehicles
+  FROM field_trace t JOIN programme p ON p.id = t.programme_id
+ WHERE p.plant_id = :plant_id AND t.gate <> '' AND t.occurred_at > :since
+ GROUP BY t.programme_id, t.gate_station, t.gate;
+
 -- name: choose_plant!
 UPDATE programme SET plant_id = :plant_id, generation = generation + 1
  WHERE id = :programme_id AND generation = :generation;
@@ -662,8 +674,14 @@ SELECT p.station, p.variant, p.software, p.lots, p.period, p.number / :block AS 
  LIMIT :rows_max;
 
 -- name: watched
-SELECT station, kind, value, period, number FROM quality_watch
- WHERE programme_id = :programme_id AND station = ANY(:stations::text[]);
+-- Of one period of each of these stations, and those that it is compared with.
+SELECT w.station, w.kind, w.value, w.period, w.number
+  FROM unnest(:stations::text[], :periods::int[]) AS s (station, period)
+  JOIN quality_watch w ON w.programme_id = :programme_id AND w.station = s.station AND w.period BETWEEN s.period - :behind AND s.period;
+
+-- name: begun
+SELECT station, max(period) AS period FROM quality_watch
+ WHERE programme_id = :programme_id AND station = ANY(:stations::text[]) GROUP BY station;
 
 -- name: watched_so_far$
 SELECT coalesce(max(number), 0) FROM quality_watch WHERE programme_id = :programme_id;
@@ -791,13 +809,22 @@ UNION SELECT r.station, e.key, e.value
  WHERE r.programme_id = :programme_id AND r.vehicle = :order_id;
 
 -- name: kinds_drawn
--- How many vehicles each gate chose since they are of a kind that it inspects now, and of how many, since that was decided.
-SELECT d.station, d.gate, count(k.reason) AS drawn, count(*) FILTER (WHERE d.drawn_at > :decided_at) AS vehicles,
-       count(k.reason) FILTER (WHERE d.drawn_at > :decided_at) AS of_kinds
+-- How many vehicles each gate chose since for each kind.
+SELECT d.station, d.gate, d.reason, count(*) AS drawn
   FROM gate_draw d
+  JOIN unnest(:stations::text[], :gates::text[], :reasons::text[]) AS k (station, gate, reason)
+    ON (k.station, k.gate, k.reason) = (d.station, d.gate, d.reason)
+ WHERE d.programme_id = :programme_id AND d.drawn_at > :since AND d.inspect AND d.permille = 1000 AND NOT d.every
+ GROUP BY d.station, d.gate, d.reason;
+
+-- name: newest_drawn
+-- Of how many of the newest choices since the kinds of today were decided, by gate, and how many were for one of these.
+SELECT d.station, d.gate, count(*) AS vehicles, count(k.reason) AS of_kinds
+  FROM (SELECT station, gate, reason FROM gate_draw WHERE programme_id = :programme_id AND drawn_at > :decided_at
+         ORDER BY drawn_at DESC, order_id DESC LIMIT :rows_max) AS d
   LEFT JOIN unnest(:stations::text[], :gates::text[], :reasons::text[]) AS k (station, gate, reason)
     ON (k.station, k.gate, k.reason) = (d.station, d.gate, d.reason)
- WHERE d.programme_id = :programme_id AND d.drawn_at > :since GROUP BY d.station, d.gate;
+ GROUP BY d.station, d.gate;
 
 -- name: insert_contained!
 INSERT INTO contained_lot (id, programme_id, part, lot, reason, contained_at, contained_by)
@@ -1104,6 +1131,9 @@ SELECT * FROM line_stop WHERE id = :stop_id;
 -- name: stop_of_event^
 SELECT * FROM line_stop WHERE programme_id = :programme_id AND event_id = :event_id;
 
+-- name: events_taken$
+SELECT coalesce(max(position), 0) FROM mes_event WHERE programme_id = :programme_id;
+
 -- name: open_stops
 SELECT * FROM line_stop WHERE programme_id = :programme_id AND ended_at IS NULL ORDER BY began_at, id LIMIT :rows_max;
 
@@ -1224,6 +1254,14 @@ UNION SELECT o.id FROM plant_order o
   JOIN station_result r ON r.programme_id = o.programme_id AND r.vehicle = o.id
  WHERE o.programme_id = :programme_id AND o.state IN ('open', 'building') AND r.lots ->> :part = :lot
  ORDER BY 1 LIMIT :rows_max;
+
+-- name: born_with_lot^
+SELECT count(*) AS vehicles FROM (
+  SELECT p.order_id FROM built_part p JOIN plant_order o ON o.id = p.order_id
+   WHERE p.programme_id = :programme_id AND p.part = :part AND p.lot = :lot AND o.vin IS NOT NULL
+  UNION SELECT o.id FROM plant_order o
+    JOIN station_result r ON r.programme_id = o.programme_id AND r.vehicle = o.id
+   WHERE o.programme_id = :programme_id AND o.state = 'born' AND r.lots ->> :part = :lot) AS had;
 
 -- name: claim^
 SELECT id, vin, part, fault_code, body AS text, occurred_at FROM claim
@@ -1435,6 +1473,12 @@ SELECT p.id AS programme_id, coalesce(s.number, 0) AS sent, e.last - greatest(co
  WHERE coalesce(s.number, 0) < e.last
  ORDER BY p.id;
 
+-- name: news^
+SELECT (SELECT coalesce(max(seq), 0) FROM fact) AS fact, (SELECT coalesce(max(number), 0) FROM site_birth) AS birth,
+       EXISTS (SELECT 1 FROM programme p LEFT JOIN site_place s ON s.name = 'sent/' || p.id
+                CROSS JOIN LATERAL (SELECT max(position) AS last FROM mes_event WHERE programme_id = p.id) e
+                WHERE coalesce(s.number, 0) < e.last) AS events;
+
 -- name: lines_told
 SELECT p.id AS programme_id, coalesce(s.number, 0) AS told, coalesce(t.number, 0) AS stops_told,
        coalesce((SELECT min(position) FROM mes_event WHERE programme_id = p.id), coalesce(s.number, 0) + 1) AS kept_from
@@ -1444,16 +1488,34 @@ SELECT p.id AS programme_id, coalesce(s.number, 0) AS told, coalesce(t.number, 0
  ORDER BY p.id LIMIT :rows_max;
 
 -- name: stops_to_tell
--- Facts of one line have their numbers in the order in which they were committed: whoever writes one has locked it.
+-- Facts of one line have their numbers in the order in which they were committed: whoever writes one has locked it, and
+-- notes how many events it had taken. Times place only facts of before that was noted.
 SELECT f.seq, s.id, s.event_id, s.station, s.kind, s.reason, s.options, s.began_at, s.expected_s, s.stopped_by,
        CASE WHEN f.kind = 'station.resumed' THEN greatest(s.ended_at, s.began_at) END AS ended_at,
        CASE WHEN f.kind = 'station.resumed' THEN coalesce(s.ended_by, '') ELSE '' END AS ended_by,
-       coalesce((SELECT e.position FROM mes_event e
+       coalesce((f.body ->> 'after')::bigint,
+                (SELECT e.position FROM mes_event e
                   WHERE e.programme_id = s.programme_id AND e.received_at <= f.recorded_at
                   ORDER BY e.received_at DESC, e.position DESC LIMIT 1), 0) AS after
   FROM fact f JOIN line_stop s ON s.id = f.subject
  WHERE f.kind IN ('station.stopped', 'station.resumed') AND f.seq > :after AND s.programme_id = :programme_id
  ORDER BY f.seq LIMIT :rows_max;
+
+-- name: stops_of_site
+-- Of what a site told since it is one: what stands here and not there, and what ended here and stands there.
+SELECT s.* FROM (
+    SELECT * FROM line_stop WHERE programme_id = ANY(:programme_ids) AND ended_at IS NULL
+       AND NOT id = ANY(:standing) AND NOT event_id = ANY(:standing)
+    UNION
+    SELECT * FROM line_stop WHERE programme_id = ANY(:programme_ids) AND ended_at IS NOT NULL AND id = ANY(:standing)
+    UNION
+    SELECT * FROM line_stop WHERE programme_id = ANY(:programme_ids) AND ended_at IS NOT NULL
+       AND event_id <> '' AND event_id = ANY(:standing)) AS s
+ WHERE EXISTS (SELECT 1 FROM fact f WHERE f.subject = s.id AND f.kind = 'station.stopped' AND f.recorded_at >= :since)
+ ORDER BY s.began_at, s.id LIMIT :rows_max;
+
+-- name: stops_standing
+SELECT coalesce(nullif(event_id, ''), id) AS known_by FROM line_stop WHERE ended_at IS NULL ORDER BY began_at, id LIMIT :rows_max;
 
 -- name: stops_waiting$
 SELECT count(*) FROM fact f JOIN line_stop s ON s.id = f.subject
@@ -1810,6 +1872,16 @@ UPDATE vehicle SET token_sha256 = :token_sha256, enrolment_sha256 = NULL, enrolm
  WHERE vin = :vin AND enrolment_sha256 = :enrolment_sha256 AND :now < enrolment_until
 RETURNING changed_seq;
 
+-- name: note_contacts!
+-- What is recent is read and not written again: another process may have noted it, or this one before it started.
+WITH known AS (
+    UPDATE vehicle_contact SET heard_at = :now
+     WHERE vin = ANY (:vins::text[]) AND heard_at < :now::timestamptz - :recent_s * interval '1 s')
+INSERT INTO vehicle_contact (vin, heard_at)
+SELECT vin, :now FROM unnest(:vins::text[]) AS given (vin)
+ WHERE NOT EXISTS (SELECT FROM vehicle_contact c WHERE c.vin = given.vin)
+    ON CONFLICT (vin) DO NOTHING;
+
 -- file: src/ringroad/http/queries.sql
 -- name: insert_account!
 INSERT INTO account (name, role, created_at) VALUES (:name, :role, :created_at) ON CONFLICT DO NOTHING;
@@ -1926,7 +1998,9 @@ SELECT
     (SELECT count(*) FROM campaign c WHERE c.state IN ('running', 'paused') AND (
             SELECT starts_with(g.reason, 'harm_seen') FROM gate_decision g
              WHERE g.campaign_id = c.id AND (starts_with(g.reason, 'harm_seen') OR g.decision IN ('advance', 'grow', 'finish')
-                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching'))
+                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching')
+                   OR g.reason = 'soaking' AND (g.facts -> 'rest' -> 'last_wave')::boolean
+                      AND (g.facts -> 'rest' -> 'harm_ends')::boolean)
              ORDER BY g.id DESC LIMIT 1)) AS campaigns_harm_holds,
     (SELECT coalesce(sum(vehicles), 0)::bigint FROM campaign_tally
       WHERE minute = '-infinity' AND state IN ('offered', 'active', 'cancelling')) AS vehicles_updating,
@@ -1996,19 +2070,19 @@ SELECT v.vin FROM assignment a JOIN vehicle v ON v.vin = a.vin
 -- name: vehicles
 SELECT v.vin, v.programme_id, v.variant, v.region, v.tags, v.gateway, v.release_id, v.blocked_reason, v.born_at,
        r.version AS release_version, r.name AS release_name,
-       CASE WHEN v.certificates_after IS NOT NULL AND v.certificates = '{}' THEN NOT (
-           EXISTS (SELECT 1 FROM fact f WHERE f.subject = v.vin AND f.kind = 'vehicle.enrolled' AND f.event_at >= v.certificates_after)
-        OR EXISTS (SELECT 1 FROM device_report d WHERE d.vin = v.vin AND d.received_at > v.certificates_after)
-        OR EXISTS (SELECT 1 FROM vehicle_manifest m WHERE m.vin = v.vin AND m.received_at > v.certificates_after)) ELSE false END AS shut_out,  -- as ship's `vehicle_facts`
+       is_shut_out(v.vin, v.certificates, v.certificates_after) AS shut_out,
        a.action_id, a.campaign_id,
-       greatest(a.last_report_at, (SELECT max(received_at) FROM device_report d WHERE d.vin = v.vin),
-                (SELECT max(received_at) FROM vehicle_manifest m WHERE m.vin = v.vin)) AS last_report_at, shown_state(a.state, a.claimed_at IS NOT NULL) AS update_state,
+       said.last_report_at, greatest(said.last_report_at, (SELECT heard_at FROM vehicle_contact h WHERE h.vin = v.vin)) AS heard_at,
+       shown_state(a.state, a.claimed_at IS NOT NULL) AS update_state,
        (SELECT count(*) FROM ecu e WHERE e.vin = v.vin AND e.removed_at IS NULL) AS ecus
   FROM vehicle v
   LEFT JOIN release r ON r.id = v.release_id
   LEFT JOIN LATERAL (  -- what it works on; else its newest
        SELECT * FROM assignment x WHERE x.vin = v.vin
         ORDER BY x.state IN ('offered', 'active', 'cancelling') DESC, coalesce(x.finished_at, x.offered_at, greatest(x.released_at, x.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = x.campaign_id)) DESC, x.action_id DESC LIMIT 1) a ON true
+ CROSS JOIN LATERAL (
+       SELECT greatest(a.last_report_at, (SELECT max(received_at) FROM device_report d WHERE d.vin = v.vin),
+                       (SELECT max(received_at) FROM vehicle_manifest m WHERE m.vin = v.vin)) AS last_report_at) AS said
  WHERE v.vin = ANY (:vins) ORDER BY v.vin;
 
 -- name: fleet_versions
@@ -2120,8 +2194,17 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
        CASE WHEN c.state IN ('running', 'paused') THEN (  -- as `gate.harm_held` goes on from decision to decision
             SELECT CASE WHEN starts_with(g.reason, 'harm_seen') THEN g.reason END FROM gate_decision g
              WHERE g.campaign_id = c.id AND (starts_with(g.reason, 'harm_seen') OR g.decision IN ('advance', 'grow', 'finish')
-                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching'))
-             ORDER BY g.id DESC LIMIT 1) END AS harm_holds
+                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching')
+                   OR g.reason = 'soaking' AND (g.facts -> 'rest' -> 'last_wave')::boolean
+                      AND (g.facts -> 'rest' -> 'harm_ends')::boolean)
+             ORDER BY g.id DESC LIMIT 1) END AS harm_holds,
+       CASE WHEN c.state IN ('running', 'paused') THEN (
+            SELECT silent.event_at FROM (SELECT f.kind, f.event_at FROM fact f
+                     WHERE f.subject = 'telemetry' AND f.kind IN ('telemetry.lost', 'telemetry.back')
+                     ORDER BY f.seq DESC LIMIT 1) AS silent
+             WHERE silent.kind = 'telemetry.lost' AND EXISTS (
+                   SELECT 1 FROM campaign_plan p, jsonb_array_elements(p.document #> '{request,gate,sequential,metrics}') AS m
+                    WHERE p.id = c.plan_id AND m ->> 'name' NOT IN ('install_failed', 'rolled_back'))) END AS telemetry_silent_since
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT coalesce(sum(t.vehicles), 0)::bigint AS vehicles,
@@ -2613,14 +2696,18 @@ SELECT count(*) FROM ecu
 
 -- name: export_results
 -- Every vehicle of the current plan, and every action of the campaign, also those of an earlier plan.
-SELECT coalesce(t.vin, a.vin) AS vin, t.verdict, t.reason, coalesce(a.wave, t.wave) AS wave, a.action_id, a.kind,
-       a.state, a.state_detail, a.release_id, a.previous_release_id, a.offered_at, a.began_at, a.last_report_at,
-       a.finished_at, a.claimed_at
+-- An action without a release of its own is about the campaign's.
+SELECT coalesce(t.vin, a.vin) AS vin, v.variant, v.region, t.verdict, t.reason, coalesce(a.wave, t.wave) AS wave, a.action_id,
+       a.kind, a.state, a.state_detail, r.id AS release_id, r.version AS release_version, a.previous_release_id, a.offered_at,
+       a.deadline_at, a.began_at, a.last_report_at, a.finished_at, a.claimed_at
   FROM (SELECT vin, verdict, reason, wave FROM campaign_target
          WHERE plan_id = (SELECT plan_id FROM campaign WHERE id = :campaign_id)) t
-  FULL JOIN (SELECT vin, wave, action_id, kind, state, state_detail, release_id, previous_release_id, offered_at,
-                    began_at, last_report_at, finished_at, claimed_at
+  FULL JOIN (SELECT vin, wave, action_id, kind, state, state_detail, previous_release_id, offered_at, deadline_at,
+                    began_at, last_report_at, finished_at, claimed_at,
+                    coalesce(release_id, (SELECT release_id FROM campaign WHERE id = :campaign_id)) AS release_id
                FROM assignment WHERE campaign_id = :campaign_id) a ON a.vin = t.vin
+  LEFT JOIN vehicle v ON v.vin = coalesce(t.vin, a.vin)
+  LEFT JOIN release r ON r.id = a.release_id
  WHERE :after_text::text IS NULL OR coalesce(t.vin, a.vin) > :after_text
     OR (coalesce(t.vin, a.vin) = :after_text AND a.action_id > :after_number::bigint)
  ORDER BY 1, a.action_id;
@@ -2634,16 +2721,49 @@ SELECT count(*)
     OR (coalesce(t.vin, a.vin) = :after_text AND a.action_id > :after_number::bigint);
 
 -- name: export_decisions
-SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
- WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number) ORDER BY id;
+-- What it saw of its wave, and of all waves released so far; the oldest decisions saw one wave alone.
+SELECT d.id, d.wave, d.decision, d.reason, d.decided_at, w.*, s.vehicles_targeted AS released_targeted,
+       s.vehicles_installed AS released_installed, s.vehicles_downloaded AS released_downloaded,
+       s.vehicles_failed AS released_failed, s.vehicles_rolled_back AS released_rolled_back,
+       s.vehicles_lost AS released_lost, s.vehicles_silent AS released_silent, s.vehicles_cancelled AS released_cancelled,
+       (d.facts #>> '{evidence,id}')::bigint AS reading_id, nullif(d.facts #>> '{evidence,refused}', '') AS refused,
+       p.*, (d.policy #>> '{sequential,alpha_ppm}')::bigint AS alpha_ppm, d.facts, d.policy
+  FROM gate_decision d
+ CROSS JOIN LATERAL jsonb_to_record(coalesce(d.facts -> 'wave', d.facts)) AS w(
+       vehicles_targeted bigint, vehicles_installed bigint, vehicles_downloaded bigint, vehicles_failed bigint,
+       vehicles_rolled_back bigint, vehicles_lost bigint, vehicles_silent bigint, vehicles_cancelled bigint,
+       newest_report_at timestamptz)
+ CROSS JOIN LATERAL jsonb_to_record(coalesce(d.facts -> 'released', '{}')) AS s(
+       vehicles_targeted bigint, vehicles_installed bigint, vehicles_downloaded bigint, vehicles_failed bigint,
+       vehicles_rolled_back bigint, vehicles_lost bigint, vehicles_silent bigint, vehicles_cancelled bigint)
+ CROSS JOIN LATERAL jsonb_to_record(d.policy) AS p(
+       failed_permille_max bigint, reports_min bigint, soak_s bigint, silence_s_max bigint, silent_permille_max bigint)
+ WHERE d.campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR d.id > :after_number) ORDER BY d.id;
 
 -- name: count_export_decisions$
 SELECT count(*) FROM gate_decision
  WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number);
 
 -- name: export_evidence
-SELECT id, metric, tick, stratum, counts, recorded_at FROM gate_tick
- WHERE campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR id > :after_number) ORDER BY id;
+-- What a row of counts adds, in plain columns; `ship/ticks.py` says what the counts mean.
+SELECT t.id, t.metric, t.stratum, to_timestamp(t.tick * s.tick_s) AS tick_began_at, s.tick_s,
+       CASE WHEN NOT k.measured THEN (t.counts ->> 0)::bigint END AS updated_events,
+       CASE WHEN NOT k.measured THEN (t.counts ->> 1)::bigint END AS control_events,
+       CASE WHEN k.timed THEN (t.counts ->> 4)::float8 / 3600000000 END AS updated_hours,
+       CASE WHEN k.timed THEN (t.counts ->> 5)::float8 / 3600000000 END AS control_hours,
+       CASE WHEN k.tried THEN (t.counts ->> 4)::bigint END AS updated_trials,
+       CASE WHEN k.tried THEN (t.counts ->> 5)::bigint END AS control_trials,
+       CASE WHEN k.measured THEN (t.counts ->> 0)::bigint END AS updated_measured,
+       CASE WHEN k.measured THEN (t.counts ->> 3)::bigint END AS control_measured,
+       CASE WHEN k.measured THEN (t.counts ->> 1)::float8 / nullif((t.counts ->> 0)::float8, 0) / 1000000 END AS updated_mean,
+       CASE WHEN k.measured THEN (t.counts ->> 4)::float8 / nullif((t.counts ->> 3)::float8, 0) / 1000000 END AS control_mean,
+       t.recorded_at, t.tick, t.counts
+  FROM gate_tick t
+ CROSS JOIN LATERAL (SELECT t.metric IN ('boot_time', 'energy') AS measured, t.metric = 'silence' AS tried,
+                            t.metric IN ('fault', 'boot_loop') AS timed) k
+  LEFT JOIN (SELECT p.campaign_id, (p.document #>> '{request,gate,sequential,tick_s}')::bigint AS tick_s
+               FROM campaign c JOIN campaign_plan p ON p.id = c.plan_id) s ON s.campaign_id = t.campaign_id
+ WHERE t.campaign_id = :campaign_id AND (:after_number::bigint IS NULL OR t.id > :after_number) ORDER BY t.id;
 
 -- name: count_export_evidence$
 SELECT count(*) FROM gate_tick
@@ -2681,13 +2801,9 @@ SELECT id, ecu, version, filename, format, hardware_ids, image_sha256, image_sha
   FROM software_package WHERE programme_id = :programme_id;
 
 -- name: vehicle_facts
--- Shut out: and neither enrolled nor heard of since.
 SELECT v.vin, v.programme_id, v.variant, v.region, v.gateway, v.release_id, v.blocked_reason, v.tags,
        v.attributes, v.born_at, e.ecus,
-       CASE WHEN v.certificates_after IS NOT NULL AND v.certificates = '{}' THEN NOT (
-           EXISTS (SELECT 1 FROM fact f WHERE f.subject = v.vin AND f.kind = 'vehicle.enrolled' AND f.event_at >= v.certificates_after)
-        OR EXISTS (SELECT 1 FROM device_report d WHERE d.vin = v.vin AND d.received_at > v.certificates_after)
-        OR EXISTS (SELECT 1 FROM vehicle_manifest m WHERE m.vin = v.vin AND m.received_at > v.certificates_after)) ELSE false END AS shut_out,
+       is_shut_out(v.vin, v.certificates, v.certificates_after) AS shut_out,
        ARRAY(SELECT m.list_name FROM vehicle_list_member m WHERE m.vin = v.vin ORDER BY 1) AS lists
   FROM vehicle v
   LEFT JOIN LATERAL (
@@ -2759,6 +2875,16 @@ SELECT c.id AS campaign_id, c.name, c.state AS campaign_state, busy.held, count(
 SELECT count(*) FROM campaign_target t
   JOIN vehicle v ON v.vin = t.vin AND v.gateway = 'ddi' AND v.attributes ->> 'honours_skip' IS DISTINCT FROM 'true'
  WHERE t.plan_id = :plan_id AND t.verdict = 'match';
+
+-- name: unheard_planned^
+-- Who was heard of before contacts were kept left a report or a manifest, or is not known.
+SELECT (SELECT count(*) FROM campaign_target t
+         WHERE t.plan_id = :plan_id AND t.verdict = 'match'
+           AND NOT EXISTS (SELECT FROM vehicle_contact c WHERE c.vin = t.vin)
+           AND NOT EXISTS (SELECT FROM device_report d WHERE d.vin = t.vin)
+           AND NOT EXISTS (SELECT FROM vehicle_manifest m WHERE m.vin = t.vin)) AS never,
+       (SELECT count(*) FROM campaign_target t JOIN vehicle_contact c ON c.vin = t.vin
+         WHERE t.plan_id = :plan_id AND t.verdict = 'match' AND c.heard_at < :before) AS long_ago;
 
 -- name: own_hours_planned
 SELECT v.schedule - 'put_off_since' AS schedule, count(*) AS vehicles FROM vehicle v
@@ -2888,10 +3014,7 @@ CREATE TEMP TABLE IF NOT EXISTS planned_sample (vin text PRIMARY KEY, mark text 
 CREATE TEMP TABLE planned_vehicle AS  -- not INSERT, which reads with one process only
 SELECT v.vin, sha256(convert_to(ROW (
            v.programme_id, v.variant, v.region, v.gateway, v.blocked_reason, e.ecus, l.names, s.mark,
-           CASE WHEN v.certificates_after IS NOT NULL AND v.certificates = '{}' THEN NOT (
-               EXISTS (SELECT 1 FROM fact f WHERE f.subject = v.vin AND f.kind = 'vehicle.enrolled' AND f.event_at >= v.certificates_after)
-            OR EXISTS (SELECT 1 FROM device_report d WHERE d.vin = v.vin AND d.received_at > v.certificates_after)
-            OR EXISTS (SELECT 1 FROM vehicle_manifest m WHERE m.vin = v.vin AND m.received_at > v.certificates_after)) ELSE false END,  -- as of `vehicle_facts`
+           is_shut_out(v.vin, v.certificates, v.certificates_after),
            CASE WHEN v.vin = ANY (:vins) THEN v.vin END,
            CASE WHEN cardinality(:vin_patterns::text[]) > 0 THEN
                ARRAY(SELECT p FROM unnest(:vin_patterns::text[]) AS p WHERE v.vin LIKE p) END,
@@ -2978,6 +3101,17 @@ SELECT count(DISTINCT rank) FROM campaign_target WHERE plan_id = :plan_id AND ra
 -- name: lock_running^
 SELECT wave FROM campaign WHERE id = :campaign_id AND plan_id = :plan_id AND state = 'running' FOR SHARE;
 
+-- name: keep_running
+SELECT id FROM campaign WHERE id = ANY (:campaign_ids) AND state = 'running'
+   FOR NO KEY UPDATE SKIP LOCKED;
+
+-- name: hold_campaign$
+SELECT id FROM campaign WHERE id = :campaign_id FOR NO KEY UPDATE;
+
+-- name: try_hold_campaign$
+SELECT id FROM campaign WHERE id = :campaign_id AND generation = coalesce(:generation, generation)
+   FOR NO KEY UPDATE SKIP LOCKED;
+
 -- name: join_candidates
 SELECT vin, changed_seq FROM vehicle
  WHERE changed_seq > :after_seq AND programme_id = :programme_id ORDER BY changed_seq LIMIT :rows_max;
@@ -3044,6 +3178,18 @@ UPDATE campaign SET state = :state, state_reason = :reason, state_at = :now, gen
 
 -- name: release_state$
 SELECT state FROM release WHERE id = :release_id FOR SHARE;
+
+-- name: hold_harm$
+SELECT pg_advisory_xact_lock(:lock_class, hashtext(:release_id));
+
+-- name: keep_harm$
+SELECT pg_advisory_xact_lock_shared(:lock_class, hashtext(:release_id));
+
+-- name: aborted_without_harm
+SELECT c.id FROM campaign c
+ WHERE c.release_id = :release_id AND c.state = 'aborted' AND c.wave > 0 AND c.plan_id IS NOT NULL
+   AND NOT EXISTS (SELECT FROM fact f WHERE f.subject = c.id AND f.kind = 'campaign.aborted' AND f.body ? 'harm')
+ ORDER BY c.state_at DESC NULLS LAST, c.id LIMIT :rows_max;
 
 -- name: harm_of_release
 -- Who aborts a campaign whose gate saw harm only comes before it. Not the halts that only followed the withdrawal of
@@ -3153,11 +3299,11 @@ UPDATE assignment a
                  THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id AND v.blocked_reason IS NULL
             ELSE v.config_generation = a.config_generation END
    AND NOT EXISTS (SELECT 1 FROM assignment o
-                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling') OFFSET 0)
    AND NOT EXISTS (SELECT 1 FROM assignment h
                     WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
                       AND (h.campaign_id = ANY (:recalls)
-                           OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now))
+                           OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now) OFFSET 0)
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
                                       AND s.step < a.step AND s.state <> 'installed'))
@@ -3178,11 +3324,11 @@ UPDATE assignment a
                  THEN v.release_id IS NOT DISTINCT FROM a.previous_release_id AND v.blocked_reason IS NULL
             ELSE v.config_generation = a.config_generation END
    AND NOT EXISTS (SELECT 1 FROM assignment o
-                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling') OFFSET 0)
    AND NOT EXISTS (SELECT 1 FROM assignment h
                     WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
                       AND (h.campaign_id = ANY (:recalls)
-                           OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now))
+                           OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now) OFFSET 0)
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
                                       AND s.step < a.step AND s.state <> 'installed'))
@@ -3205,7 +3351,8 @@ UPDATE assignment a
            AND o.campaign_id = ANY (:lower) AND o.kind <> 'rollback' AND o.state = 'offered'
            AND o.began_at IS NULL AND o.last_report_at IS NULL
            AND NOT EXISTS (SELECT FROM device_report d
-                            WHERE d.vin = o.vin AND d.action_id = o.action_id AND d.applied_at IS NULL)) AS given
+                            WHERE d.vin = o.vin AND d.action_id = o.action_id AND d.applied_at IS NULL)
+           FOR UPDATE OF o SKIP LOCKED) AS given
  WHERE a.action_id = given.action_id AND a.state = 'offered' AND a.began_at IS NULL AND a.last_report_at IS NULL
 RETURNING a.action_id, a.campaign_id, a.state;
 
@@ -3272,7 +3419,7 @@ SELECT array_agg(action_id) FROM moved;
 
 -- name: extend_deadlines!
 UPDATE assignment SET deadline_at = deadline_at + make_interval(secs => :seconds), generation = generation + 1
- WHERE campaign_id = :campaign_id AND state IN ('active', 'cancelling') AND deadline_at IS NOT NULL;
+ WHERE campaign_id = :campaign_id AND state IN ('offered', 'active', 'cancelling') AND deadline_at IS NOT NULL;
 
 -- name: cancel_pending$
 WITH moved AS (
@@ -3318,13 +3465,22 @@ UPDATE assignment a
  WHERE a.action_id = broken.action_id
 RETURNING a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.state_detail, broken.lap_id;
 
+-- name: paused_s$
+SELECT coalesce(sum(greatest(0, least((body ->> 'paused_s')::float, extract(epoch FROM recorded_at - :since)))), 0)::bigint
+  FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed';
+
 -- name: insert_gate_decision!
 INSERT INTO gate_decision (campaign_id, wave, decision, reason, facts, policy, decided_at)
 VALUES (:campaign_id, :wave, :decision, :reason, :facts, :policy, :now);
 
--- name: is_silence_accepted$
+-- name: is_accepted$
 SELECT EXISTS (SELECT 1 FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed'
-                  AND body ->> 'without_reports_of_wave' = :wave::text);
+                  AND body ->> :what = :wave::text);
+
+-- name: newest_go_on^
+SELECT body, event_at FROM fact
+ WHERE subject = :campaign_id AND kind = 'campaign.resumed' AND body ->> :what = :wave::text
+ ORDER BY seq DESC LIMIT 1;
 
 -- name: last_gate_decision^
 SELECT decision, reason FROM gate_decision
@@ -3337,6 +3493,19 @@ SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
 -- name: newest_growth$
 SELECT (facts -> 'evidence' ->> 'id')::bigint FROM gate_decision
  WHERE campaign_id = :campaign_id AND decision = 'grow' ORDER BY id DESC LIMIT 1;
+
+-- name: readings_of_advance$
+SELECT facts -> 'evidence' -> 'readings' FROM gate_decision
+ WHERE campaign_id = :campaign_id AND decision = 'advance' ORDER BY id DESC LIMIT 1;
+
+-- name: last_seen
+-- The newest tick in which either arm was exposed, of each metric; what is at 2 and 3 of its counts is `ticks.py`.
+SELECT asked.metric, newest.tick
+  FROM unnest(:metrics::text[]) AS asked (metric) CROSS JOIN (VALUES (2), (3)) AS arm (place)
+  LEFT JOIN LATERAL (SELECT t.tick FROM gate_tick t
+                      WHERE t.campaign_id = :campaign_id AND t.metric = asked.metric
+                        AND (t.counts ->> arm.place)::bigint > 0
+                      ORDER BY t.tick DESC LIMIT 1) AS newest ON true;
 
 -- name: ramp_state^
 SELECT count(*) FILTER (WHERE state = 'pending' AND released_at IS NULL) AS left,
@@ -3465,6 +3634,13 @@ SELECT pg_try_advisory_xact_lock(:key);
 -- name: unapplied_reports
 SELECT id, vin, action_id, kind, event_at, received_at, body
   FROM device_report WHERE applied_at IS NULL ORDER BY id LIMIT :rows_max;
+
+-- name: keep_campaigns
+SELECT id FROM campaign
+ WHERE id IN (SELECT campaign_id FROM assignment WHERE action_id = ANY (:action_ids)
+              UNION SELECT campaign_id FROM assignment
+                     WHERE vin = ANY (:vins) AND state IN ('offered', 'active', 'cancelling'))
+ ORDER BY id FOR SHARE;
 
 -- name: lock_actions
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
@@ -3687,19 +3863,26 @@ SELECT e.vin, e.serial, m.filename, coalesce(p.version, 'unknown'), m.sha256, :n
        SET filename = excluded.filename, version = excluded.version, image_sha256 = excluded.image_sha256,
            reported_at = excluded.reported_at;
 
--- name: vehicle_action^
+-- name: vehicle_actions
+-- What a vehicle was told last; and what it runs by an update of a campaign that is under way, if that is another.
 SELECT a.action_id, a.campaign_id, a.vin, a.wave, a.kind, a.state, a.offered_at,
        coalesce(a.release_id, c.release_id) AS release_id, a.previous_release_id, c.lap_id,
-       c.state AS campaign_state,
+       c.state AS campaign_state, a.action_id = told.action_id AS told_last,
        coalesce(c.state = 'halted' AND a.kind = 'update'
                 AND (p.document -> 'request' ->> 'rollback_installed')::boolean, false) AS goes_back
   FROM assignment a JOIN campaign c ON c.id = a.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
- WHERE a.vin = :vin AND a.offered_at IS NOT NULL
-   AND (a.state IN ('pending', 'offered', 'active', 'cancelling')
-        OR a.action_id = (SELECT action_id FROM assignment WHERE vin = :vin AND offered_at IS NOT NULL
-                           ORDER BY offered_at DESC, action_id DESC LIMIT 1))
- ORDER BY (a.state IN ('offered', 'active', 'cancelling')) DESC, a.offered_at DESC, a.action_id DESC LIMIT 1
-   FOR UPDATE OF a;
+ CROSS JOIN (SELECT (SELECT o.action_id FROM assignment o WHERE o.vin = :vin AND o.offered_at IS NOT NULL
+                        AND (o.state IN ('pending', 'offered', 'active', 'cancelling')
+                             OR o.action_id = (SELECT action_id FROM assignment WHERE vin = :vin AND offered_at IS NOT NULL
+                                                ORDER BY offered_at DESC, action_id DESC LIMIT 1))
+                      ORDER BY (o.state IN ('offered', 'active', 'cancelling')) DESC, o.offered_at DESC, o.action_id DESC
+                      LIMIT 1),
+                    (SELECT o.action_id FROM assignment o JOIN campaign oc ON oc.id = o.campaign_id
+                       JOIN vehicle v ON v.vin = o.vin
+                      WHERE o.vin = :vin AND o.kind = 'update' AND o.state = 'installed'
+                        AND oc.state IN ('running', 'paused') AND coalesce(o.release_id, oc.release_id) = v.release_id
+                      ORDER BY o.finished_at DESC, o.action_id DESC LIMIT 1)) AS told (action_id, confirmed_id)
+ WHERE a.action_id IN (told.action_id, told.confirmed_id) ORDER BY a.action_id FOR UPDATE OF a;
 
 -- name: vehicle_denies$
 SELECT EXISTS (SELECT FROM device_report r JOIN assignment a ON a.action_id = r.action_id AND a.vin = r.vin
@@ -3707,10 +3890,12 @@ SELECT EXISTS (SELECT FROM device_report r JOIN assignment a ON a.action_id = r.
                   AND r.body ->> 'state' <> 'SUCCEEDED');
 
 -- name: missing_targets^
--- Targets that are not shown; and those of them whose ECU runs newer software of the programme, so that nothing fell back.
--- An image that the ECU ran before it was confirmed is none, though a newer package has the same bytes.
+-- Targets that are not shown; and those of them whose ECU runs newer software of the programme, or what a later update
+-- of the vehicle puts there, so that nothing fell back. An image that the ECU ran before it was confirmed is not newer,
+-- though a newer package has the same bytes. What is shown is told by its digest: an ECU that ran the bytes already is
+-- left out of the update and goes on with the file's name of before, unless the package has a higher counter to commit.
 SELECT count(*) AS missing,
-       count(*) FILTER (WHERE EXISTS (SELECT FROM software_package n
+       count(*) FILTER (WHERE later.put OR EXISTS (SELECT FROM software_package n
                                        WHERE n.programme_id = p.programme_id AND n.ecu = p.ecu
                                          AND n.image_sha256 = i.image_sha256 AND n.filename = i.filename
                                          AND p.release_counter < n.release_counter)
@@ -3726,9 +3911,21 @@ SELECT count(*) AS missing,
   LEFT JOIN software_package p ON p.id = chosen.package_id
   LEFT JOIN ecu e ON e.vin = a.vin AND e.name = chosen.ecu AND e.removed_at IS NULL
   LEFT JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
+ CROSS JOIN LATERAL (
+       SELECT EXISTS (SELECT FROM assignment o
+                        JOIN campaign oc ON oc.id = o.campaign_id
+                        JOIN release ow ON ow.id = coalesce(o.release_id, oc.release_id)
+                        JOIN software_package q
+                          ON q.id = coalesce(o.packages, ow.document -> 'variants' -> v.variant) ->> chosen.ecu
+                       WHERE a.state = 'installed' AND o.vin = a.vin AND a.finished_at <= o.offered_at
+                         AND q.image_sha256 = i.image_sha256 AND q.filename = i.filename) AS put) AS later
  WHERE a.action_id = :action_id
    AND (a.kind <> 'rollback' OR r.document -> 'variants' -> v.variant ? chosen.ecu)
-   AND (i.image_sha256 IS DISTINCT FROM p.image_sha256 OR i.filename IS DISTINCT FROM p.filename);
+   AND (i.image_sha256 IS DISTINCT FROM p.image_sha256
+        OR a.state <> 'installed'
+           AND EXISTS (SELECT FROM software_package f
+                        WHERE f.filename = i.filename AND f.image_sha256 = i.image_sha256
+                          AND f.release_counter < p.release_counter));
 
 -- name: count_targets$
 SELECT count(*) FROM assignment a
@@ -3775,13 +3972,13 @@ SELECT a.action_id, a.vin, a.kind, a.wave, v.gateway, a.campaign_id, c.lap_id,
         AND NOT EXISTS (SELECT 1 FROM assignment h
                          WHERE h.campaign_id = ANY (:higher) AND h.vin = a.vin AND h.kind = 'update' AND h.state = 'pending'
                            AND (h.campaign_id = ANY (:recalls)
-                                OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now))
+                                OR h.released_at IS NOT NULL AND coalesce(h.not_before, :now) <= :now) OFFSET 0)
         OR a.kind = 'rollback' AND :returns)
    AND (a.step <= 1 OR NOT EXISTS (SELECT 1 FROM assignment s
                                     WHERE s.campaign_id = a.campaign_id AND s.vin = a.vin AND s.kind = 'step'
                                       AND s.step < a.step AND s.state <> 'installed'))
    AND NOT EXISTS (SELECT 1 FROM assignment o
-                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling'))
+                    WHERE o.vin = a.vin AND o.state IN ('offered', 'active', 'cancelling') OFFSET 0)
  ORDER BY a.action_id LIMIT :rows_max FOR UPDATE OF a SKIP LOCKED;
 
 -- name: offer_issued!
@@ -4189,6 +4386,9 @@ SELECT id FROM programme ORDER BY id;
 
 -- name: lock_detection$
 SELECT pg_advisory_xact_lock(hashtext('ringroad.detect ' || :programme_id));
+
+-- name: lock_silence$
+SELECT pg_advisory_xact_lock(hashtext('ringroad.telemetry silence'));
 
 -- name: finding_keys
 SELECT ecu, software_version, fault_code,
