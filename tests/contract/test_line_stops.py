@@ -209,13 +209,17 @@ def test_an_event_counts_once_and_is_never_another_one(people: People) -> None:
         ({"expected_s": 10**9}, 400, ""),
         ({"began_at": "2026-01-01T00:00:00"}, 400, ""),
         ({"began_at": "2026-01-01T00:00:00Z"}, 422, "unnoticed"),
-        ({"began_at": (CLOCK.now() + timedelta(hours=1)).isoformat()}, 422, "in the future"),
+        ({"began_at": "in an hour"}, 422, "in the future"),
         ({"more": 1}, 400, ""),
     ],
 )
 def test_a_stop_that_cannot_be_is_refused_and_the_running_schedule_stays(
     people: People, body: dict[str, Any], status: int, words: str
 ) -> None:
+    if (
+        body.get("began_at") == "in an hour"
+    ):  # by the time at which this runs, not at which tests are collected
+        body = {"began_at": (CLOCK.now() + timedelta(hours=1)).isoformat()}
     answer = begin(people.operator, **body)
     assert answer.status_code == status, answer.text
     assert words in answer.text
