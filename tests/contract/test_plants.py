@@ -12,9 +12,13 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
+from ringroad.build.plant.store import looks_at_less
 from ringroad.http.auth import Role
+from ringroad.kernel.facts import FactKind
 from ringroad.storage.db import connect, transaction
+from ringroad.storage.ledger import append_fact
 from support.console_server import add_account, serving
+from support.mes import CLOCK, IDS
 
 pytestmark = pytest.mark.engines
 
@@ -289,6 +293,34 @@ def test_a_file_that_does_not_name_what_was_decided_of_a_gate_keeps_it(
     assert client.post("/plants", json={"source": named, "generation": 3}).status_code == 403
     lower = client.post("/plants", json={"source": named, "generation": 3}, headers=approver).json()
     assert (lower["generation"], lower["kept"]) == (4, kept[:1])
+
+
+def test_what_gates_look_at_less_is_said_of_the_line_it_concerns_and_until_they_look_at_it_again(
+    client: httpx.Client, pg_url: str
+) -> None:
+    approver = {"Authorization": f"Bearer {add_account(pg_url, 'anna', Role.APPROVER)}"}
+
+    def said(programme_id: str) -> tuple[str, ...] | None:
+        with connect(pg_url) as conn, transaction(conn):
+            found = looks_at_less(conn, programme_id)
+        return found[1] if found else None
+
+    client.post("/plants", json={"source": PLANT})
+    client.post("/plants/wren-mother/choose", json={"programme_id": "wren"})
+    fewer = {"source": PLANT.replace(GATE, f"{GATE}\ninspect_permille = 400"), "generation": 1}
+    assert client.post("/plants", json=fewer, headers=approver).status_code == 201
+    less = ("gate 'end of line' at 'flash_and_test' inspects 400 of 1,000 vehicles instead of 1000",)
+    assert said("wren") == less
+    decide_rate(client, approver, permille=300)
+    assert said("wren") == (less[0].replace("400", "300"),), "by what rules now"
+    with connect(pg_url) as conn, transaction(conn):  # as by the choice of another line of this plant
+        append_fact(
+            conn, IDS, kind=FactKind.PLANT_CHOSEN, subject="wren-mother", actor="anna", now=CLOCK.now(),
+            body={"programme_id": "owl", "before": None},
+        )  # fmt: skip
+    assert said("wren") == (less[0].replace("400", "300"),)
+    decide_rate(client, approver, permille=1000)
+    assert said("wren") is None
 
 
 def test_a_stop_is_told_at_the_site_that_builds_and_not_at_its_hub(client: httpx.Client, pg_url: str) -> None:

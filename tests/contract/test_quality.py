@@ -493,6 +493,7 @@ def test_a_claim_of_the_field_moves_the_gate_that_should_have_caught_it(pg_url: 
             )
             refused = client.post(plants, json=fewer, headers=approver)
             assert refused.status_code == 409, "vehicles came back that this gate had let pass"
+            assert refused.json()["error"]["code"] == "gates_lowered", "which reading again does not help"
             assert "does not check leak any more, and 8 vehicles that it let pass came back" in refused.text
             taken = client.post(plants, json=fewer | {"lower_gates": True}, headers=approver).json()
             says = [f"gate {row['gate']!r} at {row['station']!r} does not check leak any more"]

@@ -122,9 +122,16 @@ def latest_fact(conn: Connection, *, kind: FactKind, subject: str) -> Fact | Non
     return _fact(row) if row else None
 
 
-def latest_of_kinds(conn: Connection, kinds: Sequence[FactKind], *, subject: str) -> Fact | None:
-    """Return the fact about a subject that was appended last among those of some kinds, whatever the clocks said."""
-    row = SQL.latest_of_kinds(conn, kinds=[kind.value for kind in kinds], subject=subject)
+def latest_of_kinds(
+    conn: Connection, kinds: Sequence[FactKind], *, subject: str, programme_id: str | None = None
+) -> Fact | None:
+    """Return the fact about a subject that was appended last among those of some kinds, whatever the clocks said.
+
+    With a programme, facts whose body names another one are left out.
+    """
+    row = SQL.latest_of_kinds(
+        conn, kinds=[kind.value for kind in kinds], subject=subject, programme_id=programme_id
+    )
     return _fact(row) if row else None
 
 

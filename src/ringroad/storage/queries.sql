@@ -20,7 +20,10 @@ SELECT * FROM fact
 SELECT * FROM fact WHERE kind = :kind AND subject = :subject ORDER BY seq DESC LIMIT 1;
 
 -- name: latest_of_kinds^
-SELECT * FROM fact WHERE kind = ANY (:kinds) AND subject = :subject ORDER BY seq DESC LIMIT 1;
+SELECT * FROM fact
+ WHERE kind = ANY (:kinds) AND subject = :subject
+   AND (:programme_id::text IS NULL OR coalesce(body ->> 'programme_id', :programme_id) = :programme_id)
+ ORDER BY seq DESC LIMIT 1;
 
 -- name: latest_about^
 SELECT * FROM fact WHERE subject = :subject ORDER BY seq DESC LIMIT 1;

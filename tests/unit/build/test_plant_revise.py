@@ -11,7 +11,7 @@ from ringroad.build.plant.model import Plant
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import Origin, stated_share
 from ringroad.build.plant.read import read_plant
-from ringroad.build.plant.revise import keep_learned, lowered
+from ringroad.build.plant.revise import GATES_SAID, Lowered, in_words, keep_learned, lowered
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 MOTHER = read_plant(
@@ -57,6 +57,24 @@ def test_a_kind_that_is_looked_at_no_more_is_named_unless_every_vehicle_is() -> 
         "gate 'end of line' at 'flash_and_test' does not inspect every van, glass lot B any more"
     ]
     assert lowered(deciding(0.1, 1), deciding(1, 0)) == lowered(deciding(0.1, 0), deciding(0.1, 1)) == []
+
+
+def test_what_many_gates_look_at_less_is_named_up_to_a_limit_and_counted() -> None:
+    says = [
+        Lowered(line="wren", station="roof", gate=f"g{number}", says=f"g{number} is gone")
+        for number in range(GATES_SAID + 2)
+    ]
+    assert in_words(says[:GATES_SAID]) == tuple(each.says for each in says[:GATES_SAID])
+    assert in_words(says) == (*in_words(says[:GATES_SAID]), "and 2 more")
+    assert in_words([]) == ()
+    lots = [Alike(variant="van", lots=(("glass", f"B{number}"),)) for number in range(5)]
+    parameters = {INSPECTS: stated_share(0.1)} | {
+        Key(GATE, "inspects_all", each.key): stated_share(1) for each in lots
+    }
+    before = replace(MOTHER, parameters={**MOTHER.parameters, **parameters})
+    after = replace(MOTHER, parameters={**MOTHER.parameters, INSPECTS: stated_share(0.1)})
+    (one,) = lowered(before, after)
+    assert "glass lot B2; and 2 more any more" in one.says
 
 
 def test_a_kind_that_another_one_holds_is_still_looked_at() -> None:

@@ -8,7 +8,7 @@ Pure. Invariant: a rate that a person decided here is never lost by a file that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,6 +17,8 @@ from ringroad.build.plant.model import Plant
 from ringroad.build.plant.parameters import Key
 
 ALL_PERMILLE: Final = 1_000
+GATES_SAID: Final = 20  # in words; of more, how many they are
+THINGS_SAID: Final = 3  # of one gate: checks, or kinds of vehicles
 ESCAPES_DAYS: Final = 90  # that a gate is judged by: claims of the field come late
 OF_GATES: Final = (
     "inspects",
@@ -99,6 +101,12 @@ def lowered(before: Plant, after: Plant, *, programme_id: str | None = None) -> 
     return found
 
 
+def in_words(gates: Sequence[Lowered]) -> tuple[str, ...]:
+    """Return what gates look at less: the first `GATES_SAID`, and how many more there are."""
+    said = tuple(each.says for each in gates[:GATES_SAID])
+    return (*said, f"and {more} more") if (more := len(gates) - len(said)) else said
+
+
 def _says_less(each: GateRule, rule: GateRule | None) -> str:
     """Say what a gate looks at less by its new rule, None where it is gone; nothing where it does not."""
     where = f"gate {each.gate!r} at {each.station!r}"
@@ -107,15 +115,20 @@ def _says_less(each: GateRule, rule: GateRule | None) -> str:
     if rule.permille < each.permille:
         return f"{where} inspects {rule.permille} of 1,000 vehicles instead of {each.permille}"
     if gone := sorted(each.checks - rule.checks):
-        return f"{where} does not check {', '.join(gone)} any more"
+        return f"{where} does not check {_first(gone, ', ')} any more"
     kinds = sorted(
         kind.says
         for kind in each.all_of
         if not any(new.has(kind.variant, kind.software, kind.lots) for new in rule.all_of)
     )
     if rule.permille < ALL_PERMILLE and kinds:
-        return f"{where} does not inspect every {'; '.join(kinds)} any more"
+        return f"{where} does not inspect every {_first(kinds, '; ')} any more"
     return ""
+
+
+def _first(things: Sequence[str], between: str) -> str:
+    more = len(things) - THINGS_SAID
+    return between.join([*things[:THINGS_SAID], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _rules(plant: Plant) -> Iterator[GateRule]:

@@ -21,14 +21,14 @@ from ringroad.build.plant.line import as_line, check_line_of, plant_of_line
 from ringroad.build.plant.model import Plant, Structure
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.read import plant_from_document
-from ringroad.build.plant.revise import ESCAPES_DAYS, Lowered, keep_learned, lowered
+from ringroad.build.plant.revise import ESCAPES_DAYS, Lowered, in_words, keep_learned, lowered
 from ringroad.build.store_packages import get_programme, list_programmes
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound
-from ringroad.kernel.facts import FactKind
+from ringroad.kernel.facts import Fact, FactKind
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.storage.db import Connection, expect_one, load_queries
-from ringroad.storage.ledger import append_fact, causes_of
+from ringroad.storage.ledger import append_fact, causes_of, latest_of_kinds
 
 SQL = load_queries("ringroad.build.plant")
 GATES_NAMED: Final = 3  # of those that a document may not lower unsaid
@@ -151,7 +151,7 @@ def import_plant(
         plant, kept = keep_learned(plant, before)
         gates = lowered(before, plant)
         _check_lowered(conn, gates, plant_id=plant.id, may_lower=may_lower, lower_gates=lower_gates, now=now)
-    less = tuple(each.says for each in gates)
+    less = in_words(gates)
     body = {"looks_at_less": list(less)} if less else None
     stored = save_plant(conn, ids, plant=plant, actor=actor, now=now, generation=generation, body=body)
     return TakenPlant(stored, kept, less)
@@ -258,10 +258,34 @@ def choose_plant(
         causes=causes_of(conn, [(FactKind.PLANT_IMPORTED, plant_id), (FactKind.PROGRAMME_IMPORTED, programme_id)]),
         body={
             "programme_id": programme_id, "before": stored.plant_id,
-            **({"looks_at_less": [each.says for each in gates]} if gates else {}),
+            **({"looks_at_less": list(in_words(gates))} if gates else {}),
         },
     )  # fmt: skip
     return True
+
+
+def looks_at_less(conn: Connection, programme_id: str) -> tuple[Fact, tuple[str, ...]] | None:
+    """Return what wrote the plant document of a line last, and where its gates look at less than before, by what rules now.
+
+    Returns:
+        The fact of the document, or of the choice of it for this line, and words; None where they look at no less.
+
+    Raises:
+        NotFound: no such programme.
+    """
+    plant_id = get_programme(conn, programme_id).plant_id
+    if plant_id is None:
+        return None
+    kinds = (FactKind.PLANT_IMPORTED, FactKind.PLANT_CHOSEN)
+    fact = latest_of_kinds(conn, kinds, subject=plant_id, programme_id=programme_id)
+    if fact is None or "looks_at_less" not in fact.body:
+        return None
+    if fact.kind is FactKind.PLANT_CHOSEN:
+        before = get_plant(conn, fact.body["before"])
+    else:
+        before = get_plant(conn, plant_id, generation=fact.body["generation"] - 1)
+    gates = lowered(before.plant, get_plant(conn, plant_id).plant, programme_id=programme_id)
+    return (fact, in_words(gates)) if gates else None
 
 
 def lock_site_of_plant(conn: Connection, plant_id: str) -> None:
@@ -334,6 +358,7 @@ def _check_lowered(
         )
         raise Conflict(
             f"{told}: nothing was changed",
+            code="gates_lowered",
             hint="--lower-gates, or lower_gates in the request, says that it is meant",
         )
 

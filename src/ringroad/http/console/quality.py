@@ -9,16 +9,14 @@ from typing import Any, Final
 
 from litestar import Response
 
+from ringroad.build.plant.store import looks_at_less
 from ringroad.build.quality import store, store_draw, store_gates, store_watch
 from ringroad.build.quality.store_watch import DAYS
-from ringroad.build.store_packages import get_programme
 from ringroad.http.console.render import page
 from ringroad.http.console.shared import Req, chosen_programme, shown, url_of
 from ringroad.http.context import Ctx
 from ringroad.http.views_quality import LevelView, YieldsView, alarm_view, gate_view, yields_view
-from ringroad.kernel.facts import Fact, FactKind
-from ringroad.storage.db import Connection, one_snapshot
-from ringroad.storage.ledger import latest_of_kinds
+from ringroad.storage.db import one_snapshot
 
 UNITS: Final = 1_000  # of the width of a picture
 WORST_SHOWN: Final = 3  # things of one station
@@ -74,7 +72,7 @@ def quality_page(ctx: Ctx, request: Req) -> Response[str]:
             values = {
                 "yields": yields, "rows": rows, "axis": axis, "alarms": alarms, "gates": gates,
                 "cells": yields.cells[:CELLS_SHOWN],
-                "lowered": _lowered(conn, get_programme(conn, programme.id).plant_id),
+                "lowered": looks_at_less(conn, programme.id),
                 "draws": store_draw.list_draws(conn, programme.id, rows_max=DRAWS_SHOWN),
                 "lots": store_draw.list_contained(conn, programme.id, rows_max=LOTS_SHOWN),
                 "results": store.list_results(conn, programme.id, rows_max=RESULTS_SHOWN),
@@ -88,13 +86,6 @@ def quality_page(ctx: Ctx, request: Req) -> Response[str]:
         "quality.html", account=request.user, url=url_of(request), programmes=programmes, programme=programme,
         **values,
     )  # fmt: skip
-
-
-def _lowered(conn: Connection, plant_id: str | None) -> Fact | None:
-    """Return the fact of the plant document as it was written last, where its gates look at less than before."""
-    kinds = [FactKind.PLANT_IMPORTED, FactKind.PLANT_CHOSEN]
-    fact = latest_of_kinds(conn, kinds, subject=plant_id) if plant_id else None
-    return fact if fact is not None and fact.body.get("looks_at_less") else None
 
 
 def picture(yields: YieldsView) -> tuple[list[Row], list[tuple[float, str]]]:
