@@ -75,6 +75,7 @@ CODE_WORDS: Final[Mapping[str, str]] = {
     "unreachable": "an ECU does not answer",
     "busy": "an ECU is busy",
     "quiet_hours": "its quiet hours",
+    "ecu_locked": "a workshop holds the lock of an ECU",
     "consent": "waits for its driver",
     "postponed": "put off by its driver",
 }

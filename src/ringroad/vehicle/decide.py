@@ -13,12 +13,13 @@ The rules it holds (their numbers are those of docs/concepts/orchestrator.md):
 7. Preconditions hold before each ECU is touched; an ECU whose flashing began is finished first. An A/B ECU is not
    restarted into its new software without them before the commit point (`watch.Hold`).
 8. Tries and restarts are bounded; ROLLBACK_FAILED blocks the vehicle.
+9. Nothing begins while a session of diagnostics holds an ECU of the update, and no ECU that is held is touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, assert_never
 
@@ -30,6 +31,7 @@ from ringroad.vehicle.agents.base import Reason
 from ringroad.vehicle.consent import DENIED, OPERATOR, answer_text, judge, word_of
 from ringroad.vehicle.deltas import choose_delta
 from ringroad.vehicle.ecu_tries import all_text
+from ringroad.vehicle.locks import Lock
 from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
     TOUCHED,
@@ -57,6 +59,7 @@ TAKEN_BACK: Final = (
     "its campaign took the update back, and its page says why"  # of a server that tells no reason
 )
 COMMIT_FAILED: Final = "commit_failed"  # blocked past the commit point: nothing is brought back any more
+ECU_LOCKED: Final = "ecu_locked"  # code of a wait for whoever holds the lock of an ECU
 AWAY: Final = "away-"  # before the name of what is tried of an ECU that gives no answer
 # Restarts that lead nowhere: with the same ECU under way, or in CHECKING at all.
 STAGING_RESTARTS_MAX: Final = 20  # drives too short to fill one bank; each begins with an erase
@@ -82,6 +85,7 @@ class Facts:
         quiet_until: when the vehicle's quiet hours end; None outside of them.
         downloads_max: images that may be fetched at a time.
         no_agent: which ECU of the plan has no update agent, and why; empty if all have one.
+        locked: locks that sessions of diagnostics hold on ECUs of the plan, by serial.
     """
 
     now: datetime
@@ -94,6 +98,7 @@ class Facts:
     quiet_until: datetime | None = None
     downloads_max: int = 1
     no_agent: str = ""
+    locked: Mapping[str, Lock] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +221,10 @@ def next_step(state: CampaignState, facts: Facts) -> Step:
         Corrupt: the journal says something that no run of this function leads to.
     """
     interrupting = _obey_server(state, facts) or _hear_driver(state, facts)
-    if interrupting is not None:
-        return interrupting
+    return interrupting or _unless_locked(_course(state, facts), facts)
+
+
+def _course(state: CampaignState, facts: Facts) -> Step:
     match state.state:
         case "SYNCING":
             if state.plan is None:
@@ -386,6 +393,8 @@ def _begin(state: CampaignState, facts: Facts) -> Step:
         return Wait("quiet_hours", f"quiet hours until {facts.quiet_until:%Y-%m-%d %H:%M %Z}")
     if facts.refusal is not None:
         return Wait("precondition", facts.refusal.text, facts.refusal.term)
+    if facts.locked:  # looked at for the whole update: from here on nobody gets a lock on an ECU of it
+        return _wait_for(facts.locked.values())
     if state.known_faults is None:
         return ReadFaults()
     return _move("INSTALLING", facts)
@@ -449,6 +458,22 @@ def _roll_back(state: CampaignState, facts: Facts) -> Step:
             return RollBack(serial)
         return _move("ROLLBACK_FAILED", facts, code="rollback_failed", detail=_why(state, left))
     return _move("ROLLED_BACK", facts, code=state.code, detail=state.detail)
+
+
+def _unless_locked(step: Step, facts: Facts) -> Step:
+    """Return the step, without the ECUs whose lock somebody holds (rule 9)."""
+    match step:
+        case Prepare(serials=serials):
+            free = tuple(serial for serial in serials if serial not in facts.locked)
+            return Prepare(free) if free else _wait_for([facts.locked[serial] for serial in serials])
+        case Install(serial=serial) | Check(serial=serial) | Commit(serial=serial) | RollBack(serial=serial):
+            return _wait_for([facts.locked[serial]]) if serial in facts.locked else step
+    return step
+
+
+def _wait_for(locks: Iterable[Lock]) -> Wait:
+    told = "; ".join(lock.text for lock in locks)
+    return Wait(ECU_LOCKED, told, told)  # told again when a lock is held longer, or by another
 
 
 def _move(state: VehicleState, facts: Facts, *, code: str = "", detail: str = "") -> Write:

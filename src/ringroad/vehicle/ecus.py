@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.vehicle.agents.base import EcuInventory, Failed, Fault, FaultAgent, UpdateAgent
 from ringroad.vehicle.agents.missing import MissingAgent
+from ringroad.vehicle.locks import Lock, Locks
 from ringroad.vehicle.plan import EcuOnBoard
 
 
@@ -28,7 +30,15 @@ class Ecus:
             raise InvalidInput("exactly one ECU of a vehicle is the Primary")
         self.on_board = tuple(on_board)
         self._agents = agents
-        self._locks = {ecu.serial: asyncio.Lock() for ecu in on_board}
+        self._lines = {ecu.serial: asyncio.Lock() for ecu in on_board}
+        self.locks = Locks()  # of whoever diagnoses the vehicle
+
+    def locked(self, serials: Collection[str], *, now: datetime) -> dict[str, Lock]:
+        """Return which of these ECUs whoever diagnoses the vehicle holds, by serial."""
+        held = {
+            ecu.serial: self.locks.of(ecu.name, now=now) for ecu in self.on_board if ecu.serial in serials
+        }
+        return {serial: lock for serial, lock in held.items() if lock is not None}
 
     def missing(self) -> dict[str, MissingAgent]:
         """Return what stands in for agents that cannot be had, by serial."""
@@ -77,7 +87,7 @@ class Ecus:
     @asynccontextmanager
     async def agent(self, serial: str) -> AsyncIterator[UpdateAgent]:
         """Have an ECU's agent alone."""
-        async with self._locks[serial]:
+        async with self._lines[serial]:
             yield self._agents[serial]
 
     def peek(self, serial: str) -> UpdateAgent:
@@ -99,13 +109,13 @@ class Ecus:
         """Ask these ECUs for their fault memories, where their agent can do that alone and nobody has the line; by serial."""
 
         async def of(serial: str, agent: FaultAgent) -> Sequence[Fault] | Failed:
-            async with self._locks[serial]:
+            async with self._lines[serial]:
                 return await agent.faults()
 
         asked = {
             serial: of(serial, agent)
             for serial, agent in self._agents.items()
-            if serial in serials and isinstance(agent, FaultAgent) and not self._locks[serial].locked()
+            if serial in serials and isinstance(agent, FaultAgent) and not self._lines[serial].locked()
         }
         return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
 

@@ -20,7 +20,8 @@ class Glance:
         at: the vehicle's time.
         asks: phases before which the driver is asked.
         names: of ECUs, by serial.
-        waits_code: what it waits for, as a code: consent, postponed, quiet_hours, precondition; empty if for nothing.
+        waits_code: what it waits for, as a code: consent, postponed, quiet_hours, precondition,
+            ecu_locked; empty if for nothing.
         waits_about: the phase or the term that it waits for.
         waits_text: the same for a person.
         missing_bytes: of the images of the plan that are not stored yet; None where nobody looked.

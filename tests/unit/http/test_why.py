@@ -98,6 +98,7 @@ def test_why_says_that_its_fleet_put_a_vehicle_off_that_waits_for_its_wave(
         ("READY consent waiting for consent to install: what ann agreed to ended 2026-11-25 12:00 UTC",
          "It waits for its driver: waiting for consent to install: what ann agreed to ended 2026-11-25 12:00 UTC."),
         ("READY postponed put off by ann", "It was put off by its driver: put off by ann."),
+        ("READY ecu_locked brake is locked by ole until 12:05:00 UTC", "It waits until nobody works at its ECUs: brake is locked by ole until 12:05:00 UTC."),
         ("READY quiet_hours quiet hours until 06:00", "It keeps to its own quiet hours: quiet hours until 06:00."),
         ("READY precondition Vehicle.Speed == 0, but the value is 42",
          "It waits until what the release demands holds: Vehicle.Speed == 0, but the value is 42."),

@@ -225,8 +225,45 @@ def test_an_update_waits_for_whoever_holds_the_lock_of_its_ecu(tmp_path: Path) -
             await orchestrator.step()
         await open_session(at, "s2", by="ines")
         await at.ask("POST", "/components/brake/locks", session="s2")
+        await drive(orchestrator)
+        assert (orchestrator.state.state, running(at)) == ("READY", "1.0.0")
+        _, told = await at.ask("GET", "/updates/7/status")
+        assert (told["status"], told["waits_for"]["code"]) == ("pending", "ecu_locked")
+        assert told["waits_for"]["text"].startswith("brake is locked by ines until ")
         assert code_of(await at.ask("PUT", "/updates/7/execute")) == (423, "locked")
         assert (await at.ask("PUT", "/updates/7/execute", session="s2"))[0] == 200
+        assert (await at.ask("GET", "/components/brake/locks"))[1] == {"items": []}  # given back by it
+        await drive(orchestrator)
+        assert (orchestrator.state.state, running(at)) == ("SUCCEEDED", "2.0.0")
+
+    run(tmp_path, story)
+
+
+def test_a_lock_that_is_over_lets_the_update_begin(tmp_path: Path) -> None:
+    async def story(at: Bench, orchestrator: Orchestrator) -> None:
+        await at.ask("POST", "/components/brake/locks", {"lock_expiration": 60})
+        at.vehicle.order(action_id=7)
+        await orchestrator.exchange()
+        await drive(orchestrator)
+        assert (orchestrator.state.state, orchestrator.state.noted[0]) == ("STAGING", "ecu_locked")
+        assert (await at.ask("POST", "/components/brake/locks", {"lock_expiration": 60}))[0] == 200
+        assert code_of(await at.ask("PUT", "/updates/7/prepare")) == (409, "ecu_locked")
+        at.vehicle.clock.s += 61
+        await drive(orchestrator)
+        assert (orchestrator.state.state, running(at)) == ("SUCCEEDED", "2.0.0")
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("state", ["STAGING", "INSTALLING", "CHECKING", "COMMITTING", "ROLLING_BACK"])
+def test_no_lock_is_had_of_an_ecu_that_an_update_is_at(tmp_path: Path, state: VehicleState) -> None:
+    async def story(at: Bench, orchestrator: Orchestrator) -> None:
+        memory = orchestrator._memory
+        memory.state = replace(
+            memory.state, state=state, ecus={f"{at.vehicle.ecus['brake'].serial}": EcuState.STAGED}
+        )
+        assert code_of(await at.ask("POST", "/components/brake/locks")) == (409, "updating")
+        assert (await at.ask("POST", "/components/gateway/locks"))[0] == 200
 
     run(tmp_path, story)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import assert_never
@@ -19,6 +19,7 @@ from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle import decide
 from ringroad.vehicle.decide import Facts, next_step
 from ringroad.vehicle.ecu_tries import try_text
+from ringroad.vehicle.locks import Lock
 from ringroad.vehicle.memory import compacted
 from ringroad.vehicle.outbox import COMMIT_REPORTS_MAX, report_of
 from ringroad.vehicle.records import decode_entry, encode_entry
@@ -84,6 +85,22 @@ PLAN = Plan(
 )
 
 
+def lock_of(serial: str) -> Lock:
+    return Lock(component=serial, session="s", by="ole", expires_at=NOW + timedelta(minutes=5))
+
+
+def touched_by(step: decide.Step) -> set[str]:
+    """Return the ECUs that a step does something to."""
+    match step:
+        case decide.Prepare(serials=serials):
+            return set(serials)
+        case decide.Install(serial=serial) | decide.Check(serial=serial):
+            return {serial}
+        case decide.Commit(serial=serial) | decide.RollBack(serial=serial):
+            return {serial}
+    return set()
+
+
 @dataclass
 class Walk:
     """A journal that grows under random luck."""
@@ -123,9 +140,11 @@ class Walk:
     def facts(self) -> Facts:
         unlucky = self.random.random() < self.trouble
         refusal = Refusal(term="Vehicle.Speed == 0", value="42") if unlucky else None
+        held = [ecu.serial for ecu in PLAN.ecus if self.random.random() < self.trouble]
         return Facts(
             now=NOW, command=self.command, stored=self.stored, refusal=refusal,
             asks=frozenset({"download", "install"}) if unlucky else frozenset(),
+            locked={serial: lock_of(serial) for serial in held},
         )  # fmt: skip
 
     def verb(self, serial: str, what: str, done: EcuState) -> None:
@@ -138,7 +157,9 @@ class Walk:
 
     def step(self) -> bool:
         """Carry one step out, with luck or without; return whether there is more to do."""
-        step = next_step(self.state, self.facts())
+        facts = self.facts()
+        step = next_step(self.state, facts)
+        assert not touched_by(step) & set(facts.locked), step
         match step:
             case decide.Rest():
                 return False
@@ -273,6 +294,21 @@ def walk_to(state: VehicleState, ecu_state: EcuState | None = None) -> Walk:
     if ecu_state is EcuState.INSTALLING:
         walk.write(EcuMoved(serial="b", state=ecu_state, at=NOW))  # its record, before the effect
     return walk
+
+
+@pytest.mark.parametrize("state", ["STAGING", "READY"])
+def test_an_update_does_not_begin_while_somebody_holds_an_ecu_of_it_and_says_who(state: VehicleState) -> None:
+    walk = walk_to(state)
+    locked = {"d": lock_of("d")}
+    step = next_step(walk.state, replace(walk.facts(), locked=locked))
+    if state == "STAGING":  # the others are prepared meanwhile
+        assert step == decide.Prepare(("a", "b", "c"))
+        locked = {serial: lock_of(serial) for serial in "abcd"}
+        step = next_step(walk.state, replace(walk.facts(), locked=locked))
+    text = "; ".join(f"{serial} is locked by ole until 12:05:00 UTC" for serial in locked)
+    assert step == decide.Wait("ecu_locked", text, text)
+    walk.command = Command(kind="cancel", poll_s=1, action_id=1)
+    assert isinstance(next_step(walk.state, replace(walk.facts(), locked=locked)), decide.Write)
 
 
 def restart(walk: Walk, times: int) -> None:

@@ -31,6 +31,7 @@ _WAITS_FOR = {
     "consent": "waits for its driver",
     "postponed": "was put off by its driver",
     "quiet_hours": "keeps to its own quiet hours",
+    "ecu_locked": "waits until nobody works at its ECUs",
     "precondition": "waits until what the release demands holds",
 }
 

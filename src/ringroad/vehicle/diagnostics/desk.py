@@ -39,7 +39,6 @@ from ringroad.vehicle.diagnostics import data as did_data
 from ringroad.vehicle.diagnostics.bulk import Sources
 from ringroad.vehicle.diagnostics.cyclic import Subscriptions
 from ringroad.vehicle.diagnostics.faults import fault_status, plain
-from ringroad.vehicle.diagnostics.locks import LOCK_S_MAX, LOCK_S_MIN, Locks
 from ringroad.vehicle.diagnostics.modes import MODE_S_MAX, Modes
 from ringroad.vehicle.diagnostics.operations import Executions
 from ringroad.vehicle.diagnostics.refusal import refuse
@@ -47,6 +46,7 @@ from ringroad.vehicle.diagnostics.sessions import Session, Sessions
 from ringroad.vehicle.diagnostics.sheet import MASK_ALL, UPDATING, read_datum, read_fault, sheet_of, standing
 from ringroad.vehicle.diagnostics.tree import Ask, understand, whole, words
 from ringroad.vehicle.diagnostics.ways import MODES, NotOffered, UdsWay, Way, way_to
+from ringroad.vehicle.locks import LOCK_S_MAX, LOCK_S_MIN
 from ringroad.vehicle.orchestrator import Orchestrator
 from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.signals import SignalSource
@@ -78,7 +78,7 @@ class Desk:
     def __init__(self, place: Place, sessions: Sessions) -> None:
         self._place = place
         self._sessions = sessions
-        self._locks = Locks()
+        self._locks = place.orchestrator.ecus.locks
         self._executions = Executions(place.clock)
         self._texts = bulk.Texts()
         self.cyclic = Subscriptions(place.clock, self._value, allowed=self._is_open)
@@ -461,11 +461,14 @@ class Desk:
         """Show what the Director assigned, or let the orchestrator look at it now; it alone decides what follows."""
         now = self._place.clock.now()
 
-        def hold(component: str) -> None:
-            if self._locks.of(component, now=now) is not None:
+        def free(components: Sequence[str]) -> None:
+            held = [one for one in components if self._locks.of(one, now=now) is not None]
+            for component in held:
                 self._locks.require(component, session=session.id, now=now)
+            for component in held:
+                self._locks.release(component, session=session.id, now=now)
 
-        return updates.answered(ask, self._place.orchestrator, hold=hold)
+        return updates.answered(ask, self._place.orchestrator, free=free)
 
     # Locks -----------------------------------------------------------------------------------------
 
@@ -475,11 +478,15 @@ class Desk:
         return {"items": [plain(lock)] if lock is not None else []}
 
     def _lock(self, ask: Ask, session: Session, body: Body) -> Body:
-        self._ecu(ask)
+        ecu, now, at = self._ecu(ask), self._place.clock.now(), self._place.orchestrator
+        held = self._locks.of(ask.component, now=now)
+        if held is None and not at.quiet and ecu.serial in at.state.ecus:
+            raise Conflict(
+                f"an update is under way on {ecu.name}", code=UPDATING, hint="try again when it is over"
+            )
         seconds = whole(body, "lock_expiration", default=LOCK_S, least=LOCK_S_MIN, most=LOCK_S_MAX)
         lock = self._locks.take(
-            ask.component, session=session.id, by=session.by, seconds=seconds, now=self._place.clock.now(),
-            until=session.expires_at,
+            ask.component, session=session.id, by=session.by, seconds=seconds, now=now, until=session.expires_at,
         )  # fmt: skip
         return {"items": [plain(lock)]}
 

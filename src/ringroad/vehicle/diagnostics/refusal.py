@@ -9,7 +9,7 @@ from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import RingroadError, Unavailable
 from ringroad.protocol.diagnostics import DiagnosticAnswer, Refused
 from ringroad.vehicle.diagnostics.faults import plain
-from ringroad.vehicle.diagnostics.locks import LOCKED
+from ringroad.vehicle.locks import LOCKED
 
 STATUS_OF: Final[Mapping[str, int]] = {
     "invalid_input": 422,

@@ -9,11 +9,12 @@ The words of `status` are SOVD's: phase ``prepare`` until everything is staged, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ringroad.kernel.errors import Conflict, NotFound
 from ringroad.protocol.vehicle import VehicleState
+from ringroad.vehicle.decide import ECU_LOCKED
 from ringroad.vehicle.ecu_tries import try_text
 from ringroad.vehicle.glance import Glance
 from ringroad.vehicle.kept import PastEcu, PastUpdate, ecus_of
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 Trigger = Literal["prepare", "execute"]
 
+_HINTS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("consent", "postponed"), "the driver's word is the driver's"),
+    ECU_LOCKED: "wait until then, or ask them to give it back",
+}
 _PREPARING: Final[frozenset[VehicleState]] = BEFORE_INSTALLING - {"READY"}
 _DONE: Final[frozenset[VehicleState]] = frozenset({"SUCCEEDED", "DOWNLOADED"})
 # ECUs in one of these have nothing left to do in this state of the vehicle; those of other update groups stand further.
@@ -36,13 +41,15 @@ _PAST: Final[Mapping[VehicleState, frozenset[EcuState]]] = {
 }
 
 
-def answered(ask: Ask, orchestrator: Orchestrator, *, hold: Callable[[str], None]) -> dict[str, Any]:
+def answered(
+    ask: Ask, orchestrator: Orchestrator, *, free: Callable[[Sequence[str]], None]
+) -> dict[str, Any]:
     """Answer a request about updates; the orchestrator is told to look now, and alone decides what follows.
 
     Args:
         ask: what is asked.
         orchestrator: of the vehicle.
-        hold: raises Conflict if another session holds the lock of a component.
+        free: gives back the locks that the session holds on components; raises Conflict if another one holds one.
 
     Raises:
         NotFound, Conflict: see `require_trigger`.
@@ -60,8 +67,7 @@ def answered(ask: Ask, orchestrator: Orchestrator, *, hold: Callable[[str], None
                 orchestrator.hear()
         case "execute_update":
             require_trigger(glance, ask.names[0], "execute", assigned=assigned)
-            for component in components_of(glance):
-                hold(component)
+            free(components_of(glance))
             orchestrator.hear()
         case _:
             pass
@@ -158,8 +164,10 @@ def require_trigger(glance: Glance, update_id: str, trigger: Trigger, *, assigne
         )
     if trigger == "execute" and state.state != "READY":
         raise Conflict(f"the update is under way: {state.state}", code="under_way")
+    if glance.waits_code == ECU_LOCKED and trigger == "execute":
+        return  # whoever holds the locks gives them back by it, and another one is refused for them
     if glance.waits_code:
-        hint = "the driver's word is the driver's" if glance.waits_code in {"consent", "postponed"} else ""
+        hint = _HINTS.get(glance.waits_code, "")
         raise Conflict(f"not now: {glance.waits_text}", code=glance.waits_code, hint=hint)
 
 

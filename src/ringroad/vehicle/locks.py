@@ -1,6 +1,6 @@
 """Locks on components: who changes an ECU holds it alone, for a time. In memory: a restart frees everything.
 
-Invariant: an ECU is changed only by the session that holds its lock.
+Invariant: an ECU is changed only by the session that holds its lock, and by an update only while nobody does.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ class Lock:
     session: str
     by: str
     expires_at: datetime
+
+    @property
+    def text(self) -> str:
+        """Which component it is, who holds it and until when."""
+        return f"{self.component} is locked by {self.by} until {self.expires_at:%H:%M:%S} UTC"
 
 
 class Locks:
@@ -86,7 +91,7 @@ class Locks:
 
 def _locked(lock: Lock) -> Conflict:
     return Conflict(
-        f"{lock.component} is locked by {lock.by} until {lock.expires_at:%H:%M:%S} UTC",
+        lock.text,
         code=LOCKED,
         hint="wait until then, or ask them to give it back",
     )
