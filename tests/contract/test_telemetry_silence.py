@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,9 +17,10 @@ import pytest
 
 from ringroad.http import reading
 from ringroad.http.auth import Role
-from ringroad.http.telemetry_watch import TelemetryWatch
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.facts import FactKind
+from ringroad.loop import worker
+from ringroad.loop.telemetry_watch import TelemetryWatch
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.plan import WaveSize
@@ -26,6 +29,7 @@ from ringroad.signal.store_silence import read_silence, tell_back, tell_silence
 from ringroad.storage.broker import Broker, ensure_stream
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import read_facts
+from ringroad.storage.settings import Settings
 from support.console_server import PASSWORD, add_account, serving
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme
 from support.ports import free_port
@@ -168,13 +172,14 @@ class Scripted(TelemetryWatch):
         return self.answer
 
 
-def scripted(conn: Connection, clock: LateClock) -> Callable[[Backlog | None], None]:
-    """Return one look of a server, with what it sees."""
+def scripted(conn: Connection, clock: LateClock) -> Callable[[Backlog | None], Silence | None]:
+    """Return one look of a server, with what it sees, which returns what it says of itself."""
     watch = Scripted("nats://nowhere", lending(conn), clock=clock, ids=SystemIds())
 
-    def look(answer: Backlog | None) -> None:
+    def look(answer: Backlog | None) -> Silence | None:
         watch.answer = answer
         asyncio.run(watch.look())
+        return watch.deaf
 
     return look
 
@@ -201,6 +206,39 @@ def test_a_silence_is_told_again_when_who_said_that_it_is_over_has_gone(conn: Co
     assert lost.event_at == back.recorded_at, "it was heard until then"
 
 
+def test_one_server_that_does_not_hear_the_stream_says_so_of_itself_alone(conn: Connection) -> None:
+    clock = LateClock()
+    hears, deaf = scripted(conn, clock), scripted(conn, clock)
+    for _ in range(20):
+        clock.late_s += 5
+        assert hears(ANSWERS) is None
+        silence = deaf(None)
+    assert told(conn) == []
+    assert silence is not None
+    assert silence.text.endswith("NATS does not answer this server, and answers others")
+    assert "this server's way to NATS" in silence.hint
+    clock.late_s += UNANSWERED_S + 1  # and then nobody hears it
+    deaf(None)
+    assert told(conn) == [FactKind.TELEMETRY_LOST]
+
+
+def test_a_stream_that_stops_while_no_worker_reads_it_is_told_with_why(conn: Connection) -> None:
+    clock = LateClock()
+    look = scripted(conn, clock)
+    for seconds in (0, 5, UNTAKEN_S + 1):
+        clock.late_s += seconds
+        look(Backlog(waiting=3, taken=1))
+    untaken = read_silence(conn)
+    assert untaken is not None
+    for seconds in (5, UNANSWERED_S + 1, 5):
+        clock.late_s += seconds
+        look(None)
+    assert read_silence(conn) == Silence(since=untaken.since, why=Why.UNANSWERED)
+    assert told(conn) == [FactKind.TELEMETRY_LOST] * 2
+    look(ANSWERS)
+    assert told(conn)[2:] == [FactKind.TELEMETRY_BACK]
+
+
 def test_who_was_away_does_not_end_a_silence_by_what_was_taken_meanwhile(conn: Connection) -> None:
     clock = LateClock()
     knows, away = scripted(conn, clock), scripted(conn, clock)
@@ -213,6 +251,24 @@ def test_who_was_away_does_not_end_a_silence_by_what_was_taken_meanwhile(conn: C
         clock.late_s += seconds
         away(Backlog(waiting=3, taken=10 if over else 9))
         assert (read_silence(conn) is None) == over
+
+
+def test_a_worker_hears_the_stream_for_its_gates(
+    conn: Connection, broker: Broker, pg_url: str, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    settings = Settings(var=tmp_path, database_url=pg_url, nats_url=broker.url())
+    thread = threading.Thread(target=worker.run, args=(settings, stop), daemon=True)
+    thread.start()
+    try:
+        end = time.monotonic() + 60
+        while conn.execute("SELECT FROM telemetry_heard").fetchone() is None:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    finally:
+        stop.set()
+        thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_what_was_seen_before_a_silence_was_told_does_not_end_it(conn: Connection) -> None:

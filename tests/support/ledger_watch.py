@@ -125,6 +125,7 @@ NOT_STATE = {
     "shop_work": "how far the worker is; that a plan was asked for, made or kept are facts",
     "station_time": "evidence as it came, with both times",
     "vehicle_contact": "when a gateway was last asked something, to within hours",
+    "telemetry_heard": "when somebody heard the stream of telemetry last, each five seconds",
     "vehicle_manifest": "evidence as it came, signed by the vehicle",
 }
 

@@ -16,9 +16,9 @@ from ringroad.build.repository.store import OnlineSigners
 from ringroad.http.auth import Throttle
 from ringroad.http.device.overload import LoadPolicy, Pressure
 from ringroad.http.events import FactFeed
-from ringroad.http.telemetry_watch import TelemetryWatch
 from ringroad.http.vehicle_link import VehicleLink
 from ringroad.kernel.clock import Clock, Ids, new_secret
+from ringroad.loop.telemetry_watch import TelemetryWatch
 from ringroad.publish.horizon import Horizon
 from ringroad.ship.store.reading import plan_each_time
 from ringroad.storage.blobs import Blobs

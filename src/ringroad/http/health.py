@@ -7,8 +7,10 @@ from litestar import Response
 
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
+from ringroad.http.device.overload import Shed
 from ringroad.http.express import EXTENSION
 from ringroad.http.routes import Req, route
+from ringroad.signal.silence import Silence
 from ringroad.signal.store_silence import read_silence
 
 
@@ -35,19 +37,23 @@ def get_health(ctx: Ctx, request: Req) -> Response[Health]:
     express = EXTENSION in (request.scope.get("extensions") or {})
     try:
         with ctx.pool.connection(timeout=1.0) as conn:
-            silence = read_silence(conn)
+            silence = read_silence(conn) or (ctx.watch.deaf if ctx.watch else None)
     except Exception:  # noqa: BLE001 - whatever is wrong, the answer is the same
         health = Health(status="degraded", database=False, gateways=shed.text, express=express)
         return Response(health, status_code=503)
-    health = Health(
-        status="degraded" if silence else "overloaded" if shed else "ok",
+    return Response(health_of(shed, silence, express=express))
+
+
+def health_of(shed: Shed, silence: Silence | None, *, express: bool) -> Health:
+    """Return the health of a server whose database answers; of load and silence together `status` names the load."""
+    return Health(
+        status="overloaded" if shed else "degraded" if silence else "ok",
         database=True,
         gateways=shed.text,
         telemetry=silence.text if silence else "ok",
         hint=silence.hint if silence else "",
         express=express,
     )
-    return Response(health)
 
 
 handlers = [get_health]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
-from contextlib import closing
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import date
 from typing import Any
 
@@ -41,6 +41,7 @@ from ringroad.loop.planning import answer_questions, improve_changed
 from ringroad.loop.quality import look_at_results
 from ringroad.loop.reconciler import tick
 from ringroad.loop.shops import plan_shops
+from ringroad.loop.telemetry_watch import TelemetryWatch
 from ringroad.loop.usage import tell_usage
 from ringroad.loop.webhooks import deliver_until, key_of
 from ringroad.loop.worker_sites import site_duties
@@ -102,6 +103,7 @@ def run(
     duties: list[Duty] = [
         ("reconciler", _reconcile, ()),
         ("ingest", _ingest, (lake,)),
+        ("telemetry", _telemetry, ()),
         ("stations", _stations, ()),
         ("detect", _detect, (lake,)),
         ("plan", _plan, ()),
@@ -203,6 +205,21 @@ def _ingest(tools: Tools, lake: Lake) -> None:
         return run_ingest(given.nats_url, lake, lambda: connect(given.database_url), stop, tools.clock)
 
     read_stream(tools, "ingest", work)
+
+
+def _telemetry(tools: Tools) -> None:
+    """Look whether it arrives: the gates of this process go by what is told of it."""
+
+    @contextmanager
+    def borrow() -> Iterator[Connection]:
+        with closing(_open(tools)) as conn, transaction(conn):
+            yield conn
+
+    def work(stop: asyncio.Event) -> Coroutine[Any, Any, None]:
+        url = tools.settings.nats_url
+        return TelemetryWatch(url, borrow, clock=tools.clock, ids=tools.ids).look_until(stop)
+
+    read_stream(tools, "telemetry", work)
 
 
 def _stations(tools: Tools) -> None:

@@ -39,6 +39,13 @@ SELECT pg_advisory_xact_lock(hashtext('ringroad.detect ' || :programme_id));
 -- name: lock_silence$
 SELECT pg_advisory_xact_lock(hashtext('ringroad.telemetry silence'));
 
+-- name: hear_telemetry!
+INSERT INTO telemetry_heard (heard_at) VALUES (:now)
+ON CONFLICT (only_row) DO UPDATE SET heard_at = excluded.heard_at;
+
+-- name: telemetry_heard_at$
+SELECT heard_at FROM telemetry_heard;
+
 -- name: finding_keys
 SELECT ecu, software_version, fault_code,
        bool_or(state IN ('open', 'accepted')) AS live, max(closed_at) AS closed_at

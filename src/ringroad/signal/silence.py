@@ -28,6 +28,8 @@ _TEXTS: Final = {
     Why.UNANSWERED: "NATS, which keeps it, does not answer",
     Why.UNTAKEN: "it waits in NATS, and no worker takes it",
 }
+_ALONE: Final = "NATS does not answer this server, and answers others"
+_ALONE_HINT: Final = "look at this server's way to NATS: its network and nats_url"
 _HINTS: Final = {
     Why.UNANSWERED: "look at NATS and its log; vehicles keep what they could not send",
     Why.UNTAKEN: "look at the worker and its log; nothing is lost while NATS has room",
@@ -36,20 +38,28 @@ _HINTS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Silence:
-    """Telemetry is silent since then, and why."""
+    """Telemetry is silent since then, and why.
+
+    Attributes:
+        since: when it was heard last, or since when nothing is taken.
+        why: what keeps it.
+        alone: whether it is so for one server alone, while others hear it.
+    """
 
     since: datetime
     why: Why
+    alone: bool = False
 
     @property
     def text(self) -> str:
         """One line: since when, and why."""
-        return f"silent since {self.since.astimezone(UTC):%Y-%m-%d %H:%M:%S UTC}: {_TEXTS[self.why]}"
+        text = _ALONE if self.alone else _TEXTS[self.why]
+        return f"silent since {self.since.astimezone(UTC):%Y-%m-%d %H:%M:%S UTC}: {text}"
 
     @property
     def hint(self) -> str:
         """What to look at."""
-        return _HINTS[self.why]
+        return _ALONE_HINT if self.alone else _HINTS[self.why]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,18 @@ from typing import Final
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import Fact, FactKind
-from ringroad.signal.silence import AGAIN_S, Silence, Watched, Why
+from ringroad.signal.silence import AGAIN_S, UNANSWERED_S, Silence, Watched, Why
 from ringroad.signal.store import SQL
 from ringroad.storage.db import Connection
 from ringroad.storage.ledger import append_fact, latest_of_kinds
 
 SUBJECT: Final = "telemetry"  # there is one stream of it
 ACTOR: Final = "system:server"
+
+
+def hear(conn: Connection, *, now: datetime) -> None:
+    """Note that this process hears the stream of telemetry: that another one does not is then told of that one alone."""
+    SQL.hear_telemetry(conn, now=now)
 
 
 def read_silence(conn: Connection) -> Silence | None:
@@ -25,8 +30,8 @@ def read_silence(conn: Connection) -> Silence | None:
 def tell_silence(conn: Connection, ids: Ids, silence: Silence, *, now: datetime) -> bool:
     """Append that telemetry is silent, in the caller's transaction; say whether that was to be told.
 
-    It is not while it is told already. A silence that somebody else said was over in the middle of it is told anew once it
-    lasts for `AGAIN_S` after that.
+    It is not while it is told already, unless even who told it hears nothing any more, nor while somebody else hears the
+    stream. One that somebody else said was over in the middle of it is told anew once it lasts for `AGAIN_S` after that.
     """
     if _begins(conn, silence, now=now) is None:
         return False
@@ -67,12 +72,22 @@ def tell_back(conn: Connection, ids: Ids, seen: Watched, *, asked_at: datetime, 
 
 def _begins(conn: Connection, silence: Silence, *, now: datetime) -> datetime | None:
     """Return since when a silence is to be told; None where it is not to be."""
+    if silence.why is Why.UNANSWERED and _is_heard(conn, now=now):
+        return None
     newest = _newest(conn)
     if newest is None:
         return silence.since
+    if newest.kind is FactKind.TELEMETRY_LOST:
+        stops_too = (newest.body["why"], silence.why) == (Why.UNTAKEN, Why.UNANSWERED)
+        return newest.event_at if stops_too else None
     lasts = newest.recorded_at <= silence.since or timedelta(seconds=AGAIN_S) < now - newest.recorded_at
-    told = newest.kind is FactKind.TELEMETRY_LOST
-    return max(silence.since, newest.recorded_at) if lasts and not told else None
+    return max(silence.since, newest.recorded_at) if lasts else None
+
+
+def _is_heard(conn: Connection, *, now: datetime) -> bool:
+    """Tell whether somebody hears the stream; what a clock that is ahead wrote tells nothing."""
+    heard_at = SQL.telemetry_heard_at(conn)
+    return heard_at is not None and abs(now - heard_at) <= timedelta(seconds=UNANSWERED_S)
 
 
 def _told(conn: Connection) -> Fact | None:

@@ -1399,6 +1399,11 @@ CREATE TABLE public.stock_part (
     told_by text NOT NULL,
     CONSTRAINT stock_part_places_check CHECK ((places > 0))
 );
+CREATE TABLE public.telemetry_heard (
+    only_row boolean DEFAULT true NOT NULL,
+    heard_at timestamp with time zone NOT NULL,
+    CONSTRAINT telemetry_heard_only_row_check CHECK (only_row)
+);
 CREATE TABLE public.vehicle_contact (
     vin text NOT NULL,
     heard_at timestamp with time zone NOT NULL
@@ -1675,6 +1680,8 @@ ALTER TABLE ONLY public.station_time
     ADD CONSTRAINT station_time_pkey PRIMARY KEY (programme_id, event_id);
 ALTER TABLE ONLY public.stock_part
     ADD CONSTRAINT stock_part_pkey PRIMARY KEY (programme_id, part);
+ALTER TABLE ONLY public.telemetry_heard
+    ADD CONSTRAINT telemetry_heard_pkey PRIMARY KEY (only_row);
 ALTER TABLE ONLY public.vehicle_contact
     ADD CONSTRAINT vehicle_contact_pkey PRIMARY KEY (vin);
 ALTER TABLE ONLY public.vehicle_list_member

@@ -1,7 +1,8 @@
-"""Does the stream of telemetry answer, and is it read? One server process asks, and tells when that changes.
+"""Does the stream of telemetry answer, and is it read? A server process or a worker asks, and tells when that changes.
 
-It has a connection of its own: what else becomes of a server's connections says nothing of telemetry.
-Several servers may look; what one of them told is not told again, and who hears the stream says that it is back.
+It has a connection of its own: what else becomes of a process' connections says nothing of telemetry.
+Several may look; what one of them told is not told again, and who hears the stream says that it is back. That it does not
+answer is told where nobody hears it: what one server alone does not hear, it says of itself, and no campaign waits for it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -20,8 +22,8 @@ from nats.errors import Error as NatsError
 
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import RingroadError
-from ringroad.signal.silence import Backlog, Silence, Watched
-from ringroad.signal.store_silence import tell_back, tell_silence
+from ringroad.signal.silence import Backlog, Silence, Watched, Why
+from ringroad.signal.store_silence import hear, tell_back, tell_silence
 from ringroad.storage.broker import open_connection
 from ringroad.storage.db import Connection
 from ringroad.storage.streams import read_backlog
@@ -35,7 +37,7 @@ Transaction = Callable[[], AbstractContextManager[Connection]]
 
 
 class TelemetryWatch:
-    """Asks the stream every few seconds, for one server process."""
+    """Asks the stream every few seconds, for one process."""
 
     def __init__(self, nats_url: str, transaction: Transaction, *, clock: Clock, ids: Ids) -> None:
         self._url = nats_url
@@ -56,6 +58,18 @@ class TelemetryWatch:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._hang_up()
+
+    async def look_until(self, stop: asyncio.Event) -> None:
+        """Look until somebody stops it."""
+        await self.start()
+        await stop.wait()
+        await self.stop()
+
+    @property
+    def deaf(self) -> Silence | None:
+        """Return that this process does not hear the stream, though others may; None while it does."""
+        silent = self._silence(self._seen)
+        return replace(silent, alone=True) if silent is not None and silent.why is Why.UNANSWERED else None
 
     async def look(self) -> None:
         """Ask once, and tell what changed by it; the next look tells what could not be told.
@@ -90,17 +104,21 @@ class TelemetryWatch:
         return Backlog(waiting=waiting, taken=taken)
 
     def _tell(self, seen: Watched, asked_at: datetime) -> None:
-        now = self._clock.now()
-        silent = seen.silent_s(now_s=self._clock.monotonic_s())
+        now, silence = self._clock.now(), self._silence(seen)
         with self._transaction() as conn:
-            if silent is None:
+            if seen.answers:
+                hear(conn, now=asked_at)
+            if silence is None:
                 if tell_back(conn, self._ids, seen, asked_at=asked_at, now=now):
                     LOG.info("telemetry_back")
-                return
-            silent_s, why = silent
-            silence = Silence(since=now - timedelta(seconds=silent_s), why=why)
-            if tell_silence(conn, self._ids, silence, now=now):
-                LOG.warning("telemetry_silent", since=silence.since.isoformat(), why=why.value)
+            elif tell_silence(conn, self._ids, silence, now=now):
+                LOG.warning("telemetry_silent", since=silence.since.isoformat(), why=silence.why.value)
+
+    def _silence(self, seen: Watched) -> Silence | None:
+        silent = seen.silent_s(now_s=self._clock.monotonic_s())
+        if silent is None:
+            return None
+        return Silence(since=self._clock.now() - timedelta(seconds=silent[0]), why=silent[1])
 
     async def _hang_up(self) -> None:
         client, self._client = self._client, None
