@@ -254,6 +254,15 @@ def test_a_long_backlog_is_looked_at_some_periods_at_a_time_and_to_its_end(
     assert seen == {"wren": {"marriage": 41}}
 
 
+def test_orders_of_vehicles_are_found_by_vin_with_an_index(conn: Connection) -> None:
+    conn.execute("SET enable_seqscan = off")  # which few rows would have
+    plan = conn.execute(
+        f"EXPLAIN {store.SQL.orders_of_vehicles.sql}", {"programme_id": "wren", "vehicles": ["V"]}
+    )
+    assert "plant_order_vin_idx" in str(plan.fetchall())
+    conn.rollback()
+
+
 class Later:
     """The clock, some time later."""
 

@@ -1758,6 +1758,7 @@ CREATE INDEX line_what_if_programme_idx ON public.line_what_if USING btree (prog
 CREATE INDEX mes_event_order_idx ON public.mes_event USING btree (order_id, "position") WHERE (order_id <> ''::text);
 CREATE INDEX mes_event_received_idx ON public.mes_event USING btree (programme_id, received_at);
 CREATE INDEX mes_refused_programme_idx ON public.mes_refused USING btree (programme_id, received_at DESC);
+CREATE INDEX plant_order_vin_idx ON public.plant_order USING btree (vin) WHERE (vin IS NOT NULL);
 CREATE UNIQUE INDEX plant_proposal_going_idx ON public.plant_proposal USING btree (parent_id, clone_id, sha256) WHERE (state = ANY (ARRAY['open'::text, 'proved'::text, 'trial'::text]));
 CREATE INDEX plant_proposal_plant_idx ON public.plant_proposal USING btree (proposed_at DESC, id DESC);
 CREATE INDEX quality_alarm_newest_idx ON public.quality_alarm USING btree (programme_id, opened_at DESC, id DESC);

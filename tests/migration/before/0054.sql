@@ -537,9 +537,17 @@ SELECT s.name AS station, p.number + 1 AS vehicles, p.period
 INSERT INTO station_pass (programme_id, station, vehicle, plant_id, variant, software, lots, at_once, number, period, at)
 VALUES (:programme_id, :station, :vehicle, :plant_id, :variant, :software, :lots, :at_once, :number, :period, :at);
 
--- name: update_pass!
+-- name: update_pass$
+-- The period of a vehicle of which a result changes something; none if it changes nothing.
 UPDATE station_pass SET at_once = at_once AND :at_once, lots = lots || :lots
- WHERE programme_id = :programme_id AND station = :station AND vehicle = :vehicle;
+ WHERE programme_id = :programme_id AND station = :station AND vehicle = :vehicle
+   AND ((at_once AND NOT :at_once) OR NOT lots @> :lots)
+RETURNING period;
+
+-- name: note_late*!
+INSERT INTO quality_late (programme_id, station, period, first_at, newest_at)
+VALUES (:programme_id, :station, :period, :now, :now)
+ON CONFLICT (programme_id, station, period) DO UPDATE SET newest_at = excluded.newest_at;
 
 -- name: list_results
 SELECT *, check_name AS check FROM station_result
@@ -690,15 +698,30 @@ SELECT coalesce(max(number), 0) FROM quality_watch WHERE programme_id = :program
 INSERT INTO quality_watch (programme_id, station, kind, value, period, number)
 VALUES (:programme_id, :station, :kind, :value, :period, :number);
 
+-- name: is_late$
+SELECT EXISTS (SELECT FROM quality_late
+                WHERE programme_id = :programme_id AND (newest_at <= :quiet_since OR first_at <= :waited_since));
+
+-- name: take_late
+DELETE FROM quality_late q
+ USING (SELECT station, period FROM quality_late
+         WHERE programme_id = :programme_id AND (newest_at <= :quiet_since OR first_at <= :waited_since)
+         ORDER BY station, period LIMIT :rows_max) AS due
+ WHERE q.programme_id = :programme_id AND (q.station, q.period) = (due.station, due.period)
+RETURNING q.station, q.period;
+
+-- name: forget_late!
+DELETE FROM quality_late q USING unnest(:stations::text[], :periods::int[]) AS s (station, period)
+ WHERE q.programme_id = :programme_id AND (q.station, q.period) = (s.station, s.period);
+
 -- name: watch_anew!
--- What is watched again gets another number, and so another share; periods before the newest are looked at no more.
+-- What is watched again gets another number, and so another share of the bound.
 UPDATE quality_watch w SET number = r.number
   FROM (SELECT kind, value, period,
                (SELECT max(number) FROM quality_watch WHERE programme_id = :programme_id)
                + row_number() OVER (ORDER BY number) AS number
           FROM quality_watch
-         WHERE programme_id = :programme_id AND station = :station
-           AND period = (SELECT max(period) FROM quality_watch WHERE programme_id = :programme_id AND station = :station)) AS r
+         WHERE programme_id = :programme_id AND station = :station AND period = :period) AS r
  WHERE w.programme_id = :programme_id AND w.station = :station
    AND (w.kind, w.value, w.period) = (r.kind, r.value, r.period);
 
@@ -4633,7 +4656,10 @@ SELECT * FROM fact
 SELECT * FROM fact WHERE kind = :kind AND subject = :subject ORDER BY seq DESC LIMIT 1;
 
 -- name: latest_of_kinds^
-SELECT * FROM fact WHERE kind = ANY (:kinds) AND subject = :subject ORDER BY seq DESC LIMIT 1;
+SELECT * FROM fact
+ WHERE kind = ANY (:kinds) AND subject = :subject
+   AND (:programme_id::text IS NULL OR coalesce(body ->> 'programme_id', :programme_id) = :programme_id)
+ ORDER BY seq DESC LIMIT 1;
 
 -- name: latest_about^
 SELECT * FROM fact WHERE subject = :subject ORDER BY seq DESC LIMIT 1;
