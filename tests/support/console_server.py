@@ -5,20 +5,25 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 
 import uvicorn
+from litestar import Litestar
 
 from ringroad.http import accounts_store
-from ringroad.http.app import create_app
-from ringroad.http.auth import API_TOKEN_S, Role
+from ringroad.http.app import create_app, create_management
+from ringroad.http.auth import API_TOKEN_S, SALT_BYTES, Role, hash_password
 from ringroad.kernel.clock import SystemClock, SystemIds, new_secret
-from ringroad.storage.db import connect
+from ringroad.kernel.facts import FactKind
+from ringroad.storage.db import connect, transaction
+from ringroad.storage.ledger import append_fact
 from ringroad.storage.settings import Settings
 
 PASSWORD = "correct horse battery"
 START_S = 60.0
+_idle: list[Litestar] = []
 
 
 @contextmanager
@@ -41,7 +46,8 @@ def serving(
         trusted_proxies=trusted_proxies,
         reports_per_min_max=reports_per_min_max,
     )
-    app = create_app(settings, with_gateways=with_gateways)
+    management = _idle.pop() if _idle else create_management()  # 0.6 CPU-s, and nothing of it is of one test
+    app = create_app(settings, with_gateways=with_gateways, management=management)
     server = uvicorn.Server(
         uvicorn.Config(
             app, port=0, log_level="error", timeout_graceful_shutdown=1, lifespan="on", proxy_headers=False
@@ -58,18 +64,28 @@ def serving(
     finally:
         server.should_exit = True
         thread.join(START_S)
+        if not thread.is_alive():
+            _idle.append(management)
 
 
 def add_account(database_url: str, name: str, role: Role) -> str:
     """Create an account with `PASSWORD`; returns an API token."""
     now = SystemClock().now()
     with connect(database_url) as conn:
-        once = accounts_store.issue_one_time_token(
+        accounts_store.issue_one_time_token(
             conn, SystemIds(), name=name, role=role, now=now, secret=new_secret
         )
-        accounts_store.set_first_password(
-            conn, SystemIds(), token=once, password=PASSWORD, now=now, secret=new_secret
-        )
+        with transaction(conn):
+            accounts_store.SQL.set_password(conn, name=name, password_hash=_password_hash())
+            append_fact(
+                conn, SystemIds(), kind=FactKind.ACCOUNT_PASSWORD_SET, subject=name, actor=name, now=now
+            )
+            accounts_store.revoke_all(conn, name)
         return accounts_store.issue_token(
             conn, name=name, kind="api", now=now, life_s=API_TOKEN_S, secret=new_secret
         )
+
+
+@cache
+def _password_hash() -> str:
+    return hash_password(PASSWORD, new_secret(SALT_BYTES))  # slow on purpose

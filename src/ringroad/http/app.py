@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Router
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
@@ -144,6 +145,7 @@ def create_app(
     ids: Ids | None = None,
     load_signers: Callable[[], OnlineSigners] | None = None,
     with_gateways: bool = True,
+    management: Litestar | None = None,
 ) -> Application:
     """Return the server's ASGI application.
 
@@ -153,20 +155,20 @@ def create_app(
         ids: new ids; None: the machine's.
         load_signers: reads the online role keys when a signature is handed in; None: it is refused.
         with_gateways: False: device paths answer 404.
+        management: of `create_management`, serving nobody now; None: a new one.
     """
     clock, ids = clock or SystemClock(), ids or SystemIds()
     ctx = make_context(settings, clock=clock, ids=ids, load_signers=load_signers)
     gateways = _make_gateways(ctx) if with_gateways else None
-    litestar = create_management(ctx, gateways)
+    litestar = management or create_management()
+    litestar.state.ctx, litestar.state.gateways = ctx, gateways
     # The framework's own OPTIONS answer forgets methods that another handler of the same path added.
     allow = {
         each.path_format: ", ".join(sorted(each.methods))
         for each in litestar.routes
         if isinstance(each, HTTPRoute)
     }
-    management = Envelope(litestar, clock, allow=allow)
-
-    return Application(management, gateways)
+    return Application(Envelope(litestar, clock, allow=allow), gateways)
 
 
 class Application:
@@ -189,28 +191,11 @@ class Application:
         await self._management(scope, receive, send)
 
 
-def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
-    """Return the management API and console; its lifespan opens and closes everything that is shared."""
+def create_management() -> Litestar:
+    """Return the management API and console.
 
-    async def start(app: Litestar) -> None:
-        app.state.ctx = ctx
-        ctx.pool.open(wait=False)
-        await ctx.feed.start()
-        for each in (ctx.link, ctx.watch):
-            if each is not None:
-                await each.start()
-        if gateways is not None:
-            await gateways.start()
-
-    async def stop(_app: Litestar) -> None:
-        for each in (ctx.link, ctx.watch):
-            if each is not None:
-                await each.stop()
-        await ctx.feed.stop()
-        if gateways is not None:
-            await gateways.stop()
-        ctx.pool.close()
-
+    Its lifespan opens and closes what `state` has: a context, and gateways or None. All else is the same for everybody.
+    """
     api = Router("/api/v1", route_handlers=[stage.router for stage in ROUTED])
     static = create_static_files_router(
         "/static",
@@ -229,7 +214,7 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
             *exports.handlers,
             *pages.handlers,
         ],
-        dependencies={"ctx": Provide(lambda: ctx, sync_to_thread=False)},
+        dependencies={"ctx": Provide(_context, sync_to_thread=False)},
         middleware=[DefineMiddleware(Authenticate)],
         exception_handlers={
             RingroadError: for_people(errors.handle_ours),
@@ -237,13 +222,38 @@ def create_management(ctx: Context, gateways: Gateways | None) -> Litestar:
             Exception: for_people(errors.handle_foreign),
         },
         openapi_config=_openapi(),
-        on_startup=[start],
-        on_shutdown=[stop],
+        on_startup=[_start],
+        on_shutdown=[_stop],
         request_max_body_size=REQUEST_BYTES_MAX,
         signature_types=[Context],
         logging_config=None,
         pdb_on_exception=False,
     )
+
+
+def _context(state: State) -> Context:
+    ctx: Context = state.ctx
+    return ctx
+
+
+async def _start(app: Litestar) -> None:
+    ctx: Context = app.state.ctx
+    ctx.pool.open(wait=False)
+    await ctx.feed.start()
+    for each in (ctx.link, ctx.watch, app.state.gateways):
+        if each is not None:
+            await each.start()
+
+
+async def _stop(app: Litestar) -> None:
+    ctx: Context = app.state.ctx
+    for each in (ctx.link, ctx.watch):
+        if each is not None:
+            await each.stop()
+    await ctx.feed.stop()
+    if app.state.gateways is not None:
+        await app.state.gateways.stop()
+    ctx.pool.close()
 
 
 def _make_gateways(ctx: Context) -> Gateways:
