@@ -150,7 +150,7 @@ class Careless(Labelled, Blind):
         (Labelled, "What lies ready under another version", "version_mismatch '1.0' is here"),
         (Careless, "What lies ready under another version", "under another version 1.0 runs, not 2.0"),
         (Blind, "Another version than the signed one", "verify of another version was done"),
-        (Torn, "Power may go in any step of a verb", ""),
+        (Torn, "Power may go in any step of a verb", "after power went halfway through durable step "),
         (Explosive, "An update runs through", "a verb raised RuntimeError: out of order"),
     ],
 )

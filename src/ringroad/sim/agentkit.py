@@ -220,10 +220,10 @@ class Kit:
         if for_good and (found.trial or found.committed_counter != image.release_counter):
             raise Owed(f"{when} trial is {found.trial}, the counter {found.committed_counter}")
 
-    async def forward(self) -> None:
+    async def forward(self, when: str = "of a whole update") -> None:
         """Finish the update, as the orchestrator does after a restart."""
         for verb in ("prepare", "install", "activate", "verify", "commit"):
-            await self.done(f"{verb} after the power cut", self.verb(verb))
+            await self.done(f"{verb} {when}", self.verb(verb))
 
     async def every_cut(
         self, before: tuple[str, ...], verb: str, then: Callable[[str], Awaitable[None]]
@@ -245,9 +245,15 @@ class Kit:
                     self.bench.cut(0, 0)
                     break
                 await self.restart()
-                await then(f"after {keep} of 1000 of step {step} of {verb}")
+                await then(f"after power went {_how_far(keep)} durable step {step} of {verb}")
             else:
                 raise Owed(f"{verb} has more than {STEPS_MAX} durable steps; use smaller images")
+
+
+def _how_far(keep_permille: int) -> str:
+    """Return where in a step power went, in words."""
+    known = {0: "before", 500: "halfway through", 1_000: "right after"}
+    return known.get(keep_permille, f"with {keep_permille / 10:g} % done of")
 
 
 # Checks; the first line of each is what the agent owes -----------------------------------------------
@@ -369,7 +375,7 @@ async def _power_between(kit: Kit) -> None:
             await kit.restart()
             await kit.inventory()
             if end == "forward":
-                await kit.forward()
+                await kit.forward("after a power cycle")
                 await kit.restart()
                 await kit.runs(kit.bench.new, f"after a power cycle behind {verbs[count - 1]}", for_good=True)
             else:
@@ -382,7 +388,7 @@ async def _power_forward(kit: Kit) -> None:
 
     async def finish(when: str) -> None:
         await kit.inventory()
-        await kit.forward()
+        await kit.forward(when)
         await kit.runs(kit.bench.new, when, for_good=True)
         await kit.restart()
         await kit.runs(kit.bench.new, f"{when}, and one more power cycle", for_good=True)
