@@ -244,8 +244,14 @@ class Kit:
                 if not self.bench.was_cut:
                     self.bench.cut(0, 0)
                     break
-                await self.restart()
-                await then(f"after power went {_how_far(keep)} durable step {step} of {verb}")
+                when = f"after power went {_how_far(keep)} durable step {step} of {verb}"
+                try:
+                    await self.restart()
+                    await then(when)
+                except Owed:
+                    raise
+                except Exception as error:
+                    raise Owed(f"{when} a verb raised {type(error).__name__}: {error}") from error
             else:
                 raise Owed(f"{verb} has more than {STEPS_MAX} durable steps; use smaller images")
 
