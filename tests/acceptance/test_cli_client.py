@@ -188,6 +188,25 @@ def test_a_blocked_release_says_why_and_exits_with_no(terminal: Terminal) -> Non
     t("release", "sign", "Half", "--yes", status=4)
 
 
+def test_who_adds_the_bytes_of_another_version_is_told(terminal: Terminal) -> None:
+    t = terminal
+    t("programme", "import", t.file("programme.toml", PROGRAMME))
+    file = t.file("a.bin", b"brake" * 50)
+    first = t("package", "add", file, "--ecu", "brake", "--version", "1.0.0")
+    assert "these are the bytes" not in first.out
+    second = t("package", "add", file, "--ecu", "brake", "--version", "2.0.0")
+    assert (
+        "these are the bytes of brake 1.0.0: a vehicle that runs them leaves brake out of an update"
+        in second.out
+    )
+    t(
+        "release",
+        "create",
+        t.file("two.toml", 'name = "Two"\nversion = "2"\n[variants.city]\nbrake = "2.0.0"\n'),
+    )
+    assert "has the bytes of 1.0.0  [same_bytes]" in t("release", "check", "Two", status=1).out
+
+
 def test_a_blocked_plan_says_why_and_exits_with_no(terminal: Terminal, world: World) -> None:
     t = terminal
     t("campaign", "create", "Nobody", "--release", "2.1.1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ringroad.adapt.store import read_recovery
 from ringroad.ship import store
 from ringroad.ship.store.manifests import ManifestResult
 from ringroad.storage.db import Connection, transaction
@@ -72,3 +73,13 @@ def test_a_confirmed_vehicle_that_tells_another_name_of_the_same_bytes_did_not_f
     conn.execute("UPDATE ecu_installed SET filename = 'head-1.0.0.bin' WHERE filename = 'head-2.0.0.bin'")
     assert _shows(story, "2.0.0", "brake") is ManifestResult.RECORDED
     assert [each.vin for each in story.vehicles("installed")] == [ME]
+
+
+def test_a_late_vehicle_that_shows_all_bytes_of_a_stopped_release_runs_it(conn: Connection) -> None:
+    story = _story(conn, counter=1)
+    conn.execute("UPDATE assignment SET state = 'expired', began_at = %s, finished_at = %s", [story.now] * 2)
+    conn.execute("UPDATE campaign SET state = 'aborted'")
+    assert _shows(story, "1.0.0", "brake") is ManifestResult.RECORDED
+    assert read_recovery(conn, story.campaign_id).recovered == 1
+    assert _shows(story, "2.0.0", "brake") is ManifestResult.RECORDED
+    assert read_recovery(conn, story.campaign_id).kept == 1

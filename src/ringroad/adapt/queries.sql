@@ -84,7 +84,7 @@ SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS
        WHERE m.vin = a.vin AND a.finished_at <= m.received_at) told ON true
   LEFT JOIN LATERAL (
       SELECT count(*) AS named,
-             count(*) FILTER (WHERE i.image_sha256 = p.image_sha256 AND i.filename = p.filename) AS shown,
+             count(*) FILTER (WHERE i.image_sha256 = p.image_sha256) AS shown,
              bool_or(i.image_sha256 <> p.image_sha256)  -- as `moved_on` of ship/returns.py
              AND bool_and(coalesce(i.image_sha256 <> p.image_sha256 OR i.image_sha256 = q.image_sha256, false)) AS moved_on
         FROM jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)

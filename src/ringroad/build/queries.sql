@@ -54,6 +54,9 @@ SELECT * FROM software_package WHERE id = ANY(:package_ids::text[]) ORDER BY id;
 -- name: packages_of_ecus
 SELECT * FROM software_package WHERE programme_id = :programme_id AND ecu = ANY(:ecus::text[]) ORDER BY id;
 
+-- name: packages_of_images
+SELECT * FROM software_package WHERE programme_id = :programme_id AND image_sha256 = ANY(:sha256s::text[]) ORDER BY id;
+
 -- name: image_names
 SELECT image_sha256 FROM software_package UNION SELECT sha256 FROM image_delta WHERE sha256 IS NOT NULL;
 

@@ -67,6 +67,40 @@ def check_release(
     return unique[:PROBLEMS_MAX]
 
 
+def check_bytes(packages: Mapping[str, Package], alike: Iterable[Package]) -> list[Problem]:
+    """Warn of packages whose bytes another version of their ECU has: who runs those is not updated.
+
+    Args:
+        packages: of a release, by id.
+        alike: packages of the programme with the same images; those of the release among them.
+    """
+    found: list[Problem] = []
+    for package in packages.values():
+        others = [
+            each
+            for each in alike
+            if (each.ecu, each.image_sha256) == (package.ecu, package.image_sha256) and each.id != package.id
+        ]
+        if not others:
+            continue
+        ecu, versions = package.ecu, ", ".join(each.version for each in others[:5])
+        hint = f"a vehicle that runs {versions} leaves {ecu} out, and goes on to tell that version; "
+        if max(each.release_counter for each in others) < package.release_counter:
+            hint = (
+                f"a vehicle that runs {versions} installs them again for the higher counter, if the release brings it"
+                " another image too; one that runs all images of a release is never offered it; "
+            )
+        found.append(
+            Problem(
+                severity=Severity.WARNING,
+                code="same_bytes",
+                message=f"{package.name} {package.version} for {ecu} has the bytes of {versions}",
+                hint=f"{hint}was the right file added?",
+            )
+        )
+    return found
+
+
 def blocks(problems: Iterable[Problem]) -> bool:
     """Tell whether any problem stops the release."""
     return any(problem.severity is Severity.BLOCKING for problem in problems)

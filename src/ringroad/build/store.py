@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from ringroad.build.artifact_signature import signature_problems
 from ringroad.build.downgrade import check_downgrade
 from ringroad.build.model import Package, Problem, Release, Severity
-from ringroad.build.release import blocks
+from ringroad.build.release import blocks, check_bytes
 from ringroad.build.release import check_release as decide_release
 from ringroad.build.release_shape import check_shape, rxswins_of
 from ringroad.build.rows import release_of
@@ -34,6 +34,7 @@ from ringroad.build.store_packages import (
     lap_of,
     list_packages,
     list_programmes,
+    packages_alike,
     packages_by_id,
 )
 from ringroad.kernel.clock import Ids
@@ -232,6 +233,7 @@ def find_problems(conn: Connection, release: Release) -> list[Problem]:
         running.setdefault(row["ecu"], []).append(row["version"])
     problems = decide_release(programme, release.document, packages, counters, running)
     if not check_shape(release.document):
+        problems += check_bytes(packages, packages_alike(conn, programme.id, packages.values()))
         problems += check_downgrade(release.document, packages, known_packages(conn, release), running)
         problems += signature_problems(
             programme, packages, release.package_ids, good_keys(conn, programme.id)

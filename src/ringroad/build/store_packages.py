@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -288,6 +288,13 @@ def packages_by_id(conn: Connection, package_ids: Sequence[str]) -> dict[str, Pa
     """Return packages by id; unknown ids are absent."""
     rows = SQL.packages_by_id(conn, package_ids=list(package_ids))
     return {row["id"]: package_of(row) for row in rows}
+
+
+def packages_alike(conn: Connection, programme_id: str, packages: Iterable[Package]) -> list[Package]:
+    """Return the programme's packages of the same images, themselves included."""
+    sha256s = sorted({each.image_sha256 for each in packages})
+    rows = SQL.packages_of_images(conn, programme_id=programme_id, sha256s=sha256s)
+    return [package_of(row) for row in rows]
 
 
 def lap_of(conn: Connection, change_id: str | None, lap_id: str | None) -> str | None:

@@ -84,11 +84,19 @@ def add(
         "change_id": client.find("/changes", change, names=("title",))["id"] if change else None,
     }
     row = upload(client, "/packages", file, query=query)
-    shell.show(
-        row,
-        text=f"package {row['id']}\n{row['ecu']} {row['version']}, {row['format']}, {size(row['image_bytes'])}, "
-        f"counter {row['release_counter']}, sha256 {row['image_sha256'][:16]}",
+    text = (
+        f"package {row['id']}\n{row['ecu']} {row['version']}, {row['format']}, {size(row['image_bytes'])}, "
+        f"counter {row['release_counter']}, sha256 {row['image_sha256'][:16]}"
     )
+    known = client.get("/packages", programme_id=row["programme_id"], ecu=ecu, limit=PAGE_ROWS_MAX)
+    alike = [
+        each["version"]
+        for each in known
+        if each["image_sha256"] == row["image_sha256"] and each["id"] != row["id"]
+    ]
+    if alike:
+        text += f"\nthese are the bytes of {ecu} {', '.join(alike)}: a vehicle that runs them leaves {ecu} out of an update"
+    shell.show({**row, "same_bytes_as": alike}, text=text)
 
 
 @group.command("list", epilog=example("ringroad package list --ecu brake"))

@@ -17,7 +17,7 @@ from ringroad.protocol.vehicle import OBEYS_CONDUCT, UpdateGroup, VehiclePackage
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import EcuInventory, Failed
 from ringroad.vehicle.states import EcuPlan, Plan
-from ringroad.vehicle.terms import Change, Refused, Runs, check_terms
+from ringroad.vehicle.terms import Change, Refused, Runs, as_running, check_terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def make_plan(
         for serial, plan in planned.items()
         if plan.from_sha256 != plan.target.sha256
     ]
-    refused = check_terms(changes, _running(ecus, inventory, installed))
+    refused = check_terms(changes, _running(ecus, inventory, installed, targets))
     if refused is not None:
         return refused
     return Plan(
@@ -140,15 +140,22 @@ def _running(
     ecus: Sequence[EcuOnBoard],
     inventory: Mapping[str, EcuInventory | Failed],
     installed: Mapping[str, VerifiedTarget],
+    targets: Mapping[str, VerifiedTarget],
 ) -> dict[str, Runs]:
-    """Return what each ECU runs, by name; where the bootloader answers, what it ran last."""
+    """Return what each ECU runs, by name; where the bootloader answers, what it ran last.
+
+    One that runs the very bytes of its target runs what these are signed as, whatever it calls them.
+    """
     found: dict[str, Runs] = {}
     for ecu in ecus:
         answer, known = inventory.get(ecu.serial), installed.get(ecu.serial)
+        target = targets.get(ecu.serial)
         if answer is None or isinstance(answer, Failed):
             found[ecu.name] = Runs(version=None, failed=answer)
         elif answer.running is None:
             found[ecu.name] = Runs(version=known.ecu_target.version if known is not None else None)
+        elif target is not None and target.sha256 == answer.running.sha256:
+            found[ecu.name] = as_running(target)
         else:
             running = answer.running
             same = known is not None and known.sha256 == running.sha256

@@ -74,7 +74,7 @@ def check_terms(changes: Sequence[Change], running: Mapping[str, Runs]) -> Refus
         running: what every ECU of the vehicle runs now, by name.
     """
     try:
-        after = {**running, **{one.name: _new(one.target) for one in changes}}
+        after = {**running, **{one.name: as_running(one.target) for one in changes}}
         return next(_refusals(changes, running, after), None)
     except InvalidInput as error:
         return Refused(code="bad_terms", detail=error.message)
@@ -128,5 +128,6 @@ def _beside(name: str, other: EcuRange, after: Mapping[str, Runs], *, code: str)
         yield Refused(code=code, detail=f"{said}, and it would run {there.version or 'an unknown version'}")
 
 
-def _new(target: VerifiedTarget) -> Runs:
+def as_running(target: VerifiedTarget) -> Runs:
+    """Return what an ECU runs that has this image."""
     return Runs(version=target.ecu_target.version, sha256=target.sha256, terms=target.terms)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringroad.build.model import Ecu, Line, Package, Programme, Requirement, Severity, Station, Variant
-from ringroad.build.release import blocks, check_release
+from ringroad.build.release import blocks, check_bytes, check_release
 
 Document = dict[str, Any]
 
@@ -198,3 +198,22 @@ def test_an_ecu_that_is_updated_in_place_without_a_precondition_is_a_warning(
 )
 def test_no_document_of_any_shape_passes_by_accident_or_crashes(document: Document) -> None:
     assert blocks(check_release(PROGRAMME, document, PACKAGES, {}, {}))
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"version": "1.1", "image_sha256": "aa", "release_counter": 3}, ["leaves gw out"]),
+        ({"version": "1.1", "image_sha256": "aa", "release_counter": 2}, ["again for the higher counter", "never offered it"]),
+        ({"version": "1.1", "image_sha256": "ab"}, []),
+        ({"version": "1.1", "image_sha256": "aa", "ecu": "body"}, []),
+    ],
+)  # fmt: skip
+def test_a_package_with_the_bytes_of_another_version_is_warned_of(
+    other: dict[str, Any], words: list[str]
+) -> None:
+    mine = package("gw", image_sha256="aa")
+    found = check_bytes({mine.id: mine}, [mine, replace(package("gw"), id="pkg_other", **other)])
+    assert not blocks(found)
+    assert [problem.message for problem in found] == ["gw 1.2 for gw has the bytes of 1.1"] * bool(words)
+    assert all(word in found[0].hint for word in words)

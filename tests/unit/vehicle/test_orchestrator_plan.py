@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from ringroad.protocol.vehicle import EcuTarget, UpdateGroup, VehiclePackage
+from ringroad.trust.metadata import EcuRange, Terms
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import EcuInventory, Failed, Reason, Software
 from ringroad.vehicle.plan import EcuOnBoard, make_plan, order_groups
+from ringroad.vehicle.states import Plan
 from ringroad.vehicle.terms import Refused
 
 
@@ -97,6 +99,32 @@ def test_an_ecu_that_runs_the_image_for_good_has_nothing_to_do() -> None:
 def test_an_image_whose_counter_was_never_committed_is_committed_now() -> None:
     runs = answer("a", running=Software(version="2", sha256="a2", release_counter=2), committed_counter=1)
     assert plan(inventory=runs).ecus[0].backup == target("a")
+
+
+@pytest.mark.parametrize(("range_", "fits"), [(">=2", True), ("<2", False)])
+def test_an_ecu_that_is_left_out_counts_as_the_version_that_its_bytes_are_signed_as(
+    range_: str,
+    fits: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    same = replace(target("a"), sha256="a1", release_counter=1)  # 2, with the bytes of 1
+    other = replace(target("b"), terms=Terms(version="2", requires=[EcuRange(ecu="a", range=range_)]))
+    found = make_plan(
+        VehiclePackage(
+            release_id="r", release_version="2", action_id=1, groups=[UpdateGroup(name="g", ecus=["a", "b"])]
+        ),
+        {"a": same, "b": other},
+        ecus=[
+            EcuOnBoard(name=name, serial=name, hardware_id="hw", mode="inplace", factory=target(name, "1", 1))
+            for name in "ab"
+        ],
+        inventory={"a": answer("a"), "b": answer("b")}, installed={}, before={},
+    )  # fmt: skip
+    if fits:
+        assert isinstance(found, Plan)
+        assert [ecu.serial for ecu in found.ecus] == ["b"]
+    else:
+        assert isinstance(found, Refused)
+        assert found.detail == "b requires a <2, and it would run 2"
 
 
 def test_groups_stand_behind_those_they_wait_for() -> None:
