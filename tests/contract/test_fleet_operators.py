@@ -15,6 +15,8 @@ from ringroad.http.app import create_app
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.facts import FactKind
+from ringroad.signal.silence import Silence, Why
+from ringroad.signal.store_silence import tell_silence
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import append_fact
 from ringroad.storage.settings import Settings
@@ -193,6 +195,15 @@ def test_a_foreign_vehicle_and_none_at_all_are_the_same(floor: Floor) -> None:
         assert texts[0] == texts[1]
     unknown = floor.conn.execute("SELECT vin FROM vehicle WHERE schedule IS NOT NULL").fetchall()
     assert unknown == []
+
+
+def test_a_fleet_is_told_why_a_campaign_waits_while_telemetry_is_silent(floor: Floor) -> None:
+    now = SystemClock().now()
+    with transaction(floor.conn):
+        tell_silence(floor.conn, SystemIds(), Silence(since=now, why=Why.UNTAKEN), now=now)
+    shown = floor.fleet.get(f"/campaigns/{floor.world.campaign_id}").text
+    assert ("Telemetry is silent since" in shown, "It goes on by itself" in shown) == (True, True)
+    assert "telemetry is silent" in floor.fleet.get("/campaigns").text
 
 
 def test_a_vehicle_that_leaves_the_list_leaves_the_fleet(floor: Floor) -> None:

@@ -185,6 +185,7 @@ def test_what_a_step_replaced_is_not_what_the_update_after_it_replaced(story: St
     assert [state for _, _, state in actions(story, vin(1))] == ["installed", "installed"]
     before = read_before(story.conn, [(story.campaign_id, vin(1))])[story.campaign_id, vin(1)]
     assert before["brake"].image_sha256 == sha("brake 2.0.0")
+    assert before["brake"].filename == "brake-2.0.0.bin"
     assert before["head"].image_sha256 is None  # the release before names it, and the step brought it
 
 

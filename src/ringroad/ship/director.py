@@ -92,9 +92,9 @@ def decide_return(
     """Decide the signed return of a vehicle that has `bad` to what its ECUs ran before.
 
     1. The vehicle still runs `bad` on every ECU that `bad` touched; else it moved on by itself. Others stay as they are.
-    2. Each goes back to the package of the image that it ran, as it is on record: the one of the release before, if that
-       has this image and a counter that suffices; where nothing is on record, to what that release put on it. Nothing is
-       guessed: an image that nobody knows, or that no package holds, refuses the return.
+    2. Each goes back to the package of the image that it ran, as it is on record: the one of the release before, or else
+       the one that the vehicle named, if that has this image and a counter that suffices; where nothing is on record, to
+       what that release put on it. An image that nobody knows, or that no package holds, refuses the return.
     3. Counters only go up: each package to return to has at least the counter of the image that runs now,
        for that is what the ECU committed. Otherwise the maker must sign the old image anew, with a higher one.
     4. At least one ECU gets another image.
@@ -144,9 +144,12 @@ def _package_before(
     """Find what one ECU goes back to."""
     named = previous.variants.get(vehicle.variant, {}).get(package.ecu)
     if before.image_sha256 is not None:
-        # Several packages can hold one image, each with its own version: the release before says which one it was.
-        if named and named.image_sha256 == before.image_sha256 and committed <= named.release_counter:
-            return named
+        # Several packages can hold one image, each with its own version: the release before says which one it was, or
+        # the name under which the vehicle told it.
+        told = images.named.get((package.ecu, before.image_sha256, before.filename))
+        for each in (named, told):
+            if each and each.image_sha256 == before.image_sha256 and committed <= each.release_counter:
+                return each
         found = images.packages.get((package.ecu, before.image_sha256))
         return found or NoContent(f"image_not_ours: {package.ecu}")
     if before.known:  # it ran this image already

@@ -164,6 +164,9 @@ class KnownImages:
     packages: Mapping[tuple[str, str], PackageFacts] = field(
         default_factory=dict
     )  # by ECU name, image sha256
+    named: Mapping[tuple[str, str, str], PackageFacts] = field(
+        default_factory=dict
+    )  # by these and the file name: all packages of an image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +176,12 @@ class Before:
     Attributes:
         image_sha256: that the image which runs now took the place of since; None: it did not, or nobody saw it.
         known: whether it was on record, by then, what the ECU ran.
+        filename: under which the vehicle told that image.
     """
 
     image_sha256: str | None
     known: bool
+    filename: str = ""
 
 
 NOTHING_ON_RECORD = Before(image_sha256=None, known=False)

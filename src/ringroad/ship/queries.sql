@@ -1239,7 +1239,7 @@ SELECT k.vin, k.previous_release_id AS release_id
 -- name: images_before
 -- What the image that an ECU runs took the place of, since a campaign's update was released for its vehicle and the
 -- steps before it were over.
-SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256,
+SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256, was.filename,
        coalesce(i.first_at <= greatest(a.released_at, step.over_at), false) AS known
   FROM unnest(:campaign_ids::text[], :vins::text[]) AS m (campaign_id, vin)
   JOIN assignment a ON a.campaign_id = m.campaign_id AND a.vin = m.vin AND a.kind = 'update'
@@ -1248,7 +1248,7 @@ SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256,
   JOIN ecu e ON e.vin = a.vin AND e.removed_at IS NULL
   JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
   LEFT JOIN LATERAL (
-      SELECT w.image_sha256 FROM ecu_replaced w
+      SELECT w.image_sha256, w.filename FROM ecu_replaced w
        WHERE w.vin = e.vin AND w.serial = e.serial AND w.by_sha256 = i.image_sha256
          AND a.released_at <= w.replaced_at
          AND (step.over_at IS NULL OR step.over_at < w.replaced_at)  -- the last step itself is told at over_at

@@ -230,6 +230,24 @@ def test_of_packages_of_one_image_a_vehicle_returns_to_the_one_of_its_release_if
     assert files(returned(previous, {"b": ran("b@1")}, images=images)) == {"a-1.bin", f"b-{version}.bin"}
 
 
+@pytest.mark.parametrize(
+    ("told", "version"), [("b-1.bin", "1"), ("b-1.5.bin", "1.5"), ("", "1.5"), ("b-2.bin", "1.5")]
+)
+def test_where_the_release_before_is_partial_it_returns_to_the_package_that_the_vehicle_named(
+    told: str, version: str
+) -> None:
+    old, same = package("b", "1", 2), package("b", "1.5", 9, image_sha256="b@1")
+    images = dataclasses.replace(
+        IMAGES,
+        packages={**IMAGES.packages, ("b", "b@1"): same},
+        named={("b", "b@1", each.filename): each for each in (old, same)},
+    )
+    before = {"b": dataclasses.replace(ran("b@1"), filename=told)}
+    assert files(returned(ONLY_A, before, images=images)) == {"a-1.bin", f"b-{version}.bin"}
+    low = dataclasses.replace(images, named={("b", "b@1", "b-1.bin"): package("b", "1", 1)})
+    assert files(returned(ONLY_A, before, images=low)) == {"a-1.bin", "b-1.5.bin"}  # the ECU refuses that one
+
+
 def test_ecus_of_several_releases_go_back_as_they_came_the_last_first_under_the_conditions_of_both() -> None:
     bad = release(
         "2", 2, ecus=("a", "b"), groups=(Group(name="one", ecus=("b",)), Group(name="two", ecus=("a",), after=("one",))),

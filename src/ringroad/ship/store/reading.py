@@ -243,15 +243,17 @@ def read_images(conn: Connection, programme_id: str) -> KnownImages:
     """Return the images the programme has packages for; of several of one image, the one of the highest counter."""
     counter_of: dict[str, int] = {}
     packages: dict[tuple[str, str], PackageFacts] = {}
+    named: dict[tuple[str, str, str], PackageFacts] = {}
     for row in SQL.programme_packages(conn, programme_id=programme_id):
         package = _package(row)
+        named[package.ecu, package.image_sha256, package.filename] = package
         known = packages.get((package.ecu, package.image_sha256))
         if known is None or (known.release_counter, known.id) < (package.release_counter, package.id):
             packages[package.ecu, package.image_sha256] = package
         counter_of[package.image_sha256] = max(
             package.release_counter, counter_of.get(package.image_sha256, 0)
         )
-    return KnownImages(counter_of=counter_of, packages=packages)
+    return KnownImages(counter_of=counter_of, packages=packages, named=named)
 
 
 def read_vehicles(

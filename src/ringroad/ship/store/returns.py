@@ -135,7 +135,7 @@ def read_before(
     found: dict[tuple[str, str], dict[str, Before]] = {}
     given = {"campaign_ids": [each[0] for each in returns], "vins": [each[1] for each in returns]}
     for row in SQL.images_before(conn, **given):
-        before = Before(image_sha256=row["image_sha256"], known=row["known"])
+        before = Before(image_sha256=row["image_sha256"], known=row["known"], filename=row["filename"] or "")
         found.setdefault((row["campaign_id"], row["vin"]), {})[row["ecu"]] = before
     return found
 
