@@ -41,7 +41,9 @@ PLANT_STEPS: Final = 41  # values of the whole plant's effect, tried around the 
 MASS_KEPT: Final = 0.995  # of all explanations; the rest weighs nothing in any interval
 PROBABLE: Final = 0.9  # that a parameter is locally different, before anybody is told
 VARIANCE_MIN: Final = 1e-4  # between plants; 1 % of a time
-QUANTILE_HALVINGS: Final = 34
+QUANTILE_STEPS: Final = 100  # at most
+QUANTILE_WITHIN: Final = 1e-9  # of what a mixture spans
+DENSITY_MIN: Final = 1e-12
 SHARE_AROUND: Final = (
     1.0  # variance of the logit that a share is read with, so that a few trials do not set it
 )
@@ -298,19 +300,39 @@ def _kept(weight: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
 
 
 def _quantile(means: Array, variances: Array, weights: Array, share: float) -> Array:
-    """Return a quantile of each mixture, by halving."""
+    """Return a quantile of each mixture: by Newton's steps, by halving where one leads away."""
     deviation = np.sqrt(np.maximum(variances, NOISE_MIN**2))
     low, high = (means - 8 * deviation).min(axis=0), (means + 8 * deviation).max(axis=0)
-    for _ in range(QUANTILE_HALVINGS):
-        middle = (low + high) / 2
-        below = (weights * _normal_cdf((middle - means) / deviation)).sum(axis=0) < share
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return np.asarray((low + high) / 2)
+    close = (high - low) * QUANTILE_WITHIN
+    at = (weights * means).sum(axis=0)
+    off = np.full_like(at, np.inf)
+    todo = np.arange(len(at))
+    for _ in range(QUANTILE_STEPS):
+        below, density = _mixture(at[todo], means[:, todo], deviation[:, todo], weights[:, todo])
+        low[todo] = np.where(below < share, at[todo], low[todo])
+        high[todo] = np.where(below < share, high[todo], at[todo])
+        newton = at[todo] + (share - below) / np.maximum(density, DENSITY_MIN)
+        away = np.abs(below - share)
+        leads = (low[todo] < newton) & (newton < high[todo]) & (away < off[todo] / 2)
+        moved = np.where(leads, newton, (low[todo] + high[todo]) / 2)
+        wide = np.abs(moved - at[todo]) >= close[todo]
+        off[todo], at[todo] = away, moved
+        todo = todo[wide]
+        if not todo.size:
+            break
+    return np.asarray(at)
 
 
-def _normal_cdf(z: Array) -> Array:
-    x = np.abs(z) / np.sqrt(2)
+def _mixture(at: Array, means: Array, deviation: Array, weights: Array) -> tuple[Array, Array]:
+    """Return what of each mixture of normals lies below, and its density there."""
+    z = (at - means) / deviation
+    x = np.abs(z) * np.sqrt(0.5)
+    bell = weights * np.exp(-x * x)
     t = 1 / (1 + _ERF_P * x)
-    tail = t * np.polyval(_ERF[::-1], t) * np.exp(-x * x)
-    below: Array = np.where(z < 0, tail / 2, 1 - tail / 2)
-    return below
+    series = np.full_like(t, _ERF[-1])
+    for each in reversed(_ERF[:-1]):
+        series *= t
+        series += each
+    tail = 0.5 * bell * t * series
+    below = np.where(z < 0, tail, weights - tail).sum(axis=0)
+    return below, (bell / deviation).sum(axis=0) / np.sqrt(2 * np.pi)
