@@ -175,8 +175,9 @@ def test_a_corrupted_base_is_refused_before_a_byte_is_written(tmp_path: Path) ->
     delta = tmp_path / "images" / offer.sha256
     delta.write_bytes(world.server.images[f"{offer.sha256}.delta"])
     store = ImageStore(tmp_path / "images", durability="buffered")
-    with pytest.raises(Untrusted, match="base"):
+    with pytest.raises(Untrusted, match="base") as refused:
         store.rebuild(target, delta_file(target, offer), offer)
+    assert refused.value.code == "delta_base"  # a disk that went bad, and nobody's attack
     assert not list((tmp_path / "images").glob("*.part"))
     assert not base.exists()
     assert asyncio.run(world.drive()) == "SUCCEEDED"

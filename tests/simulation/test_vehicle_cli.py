@@ -97,6 +97,22 @@ def test_status_names_the_value_of_a_precondition_that_does_not_hold(
     assert (shown["code"], shown["detail"]) == ("precondition", "Vehicle.Speed == 0, but the value is 42")
 
 
+def test_status_says_how_much_of_a_download_is_here(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.config = msgspec.structs.replace(world.config, consent="auto")
+    write_config(world.folder, world.config, durability="buffered")
+    world.order()
+    world.downloads_max = 1
+    asyncio.run(world.drive(until=lambda _: len(list((world.folder / "images").glob("*"))) == 2))
+    whole, begun = sorted((world.folder / "images").glob("*"))
+    begun.rename(begun.with_suffix(".part")).write_bytes(b"1234567")
+    assert vehicle(world, "status") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["state"], shown["here_bytes"]) == ("DOWNLOADING", whole.stat().st_size + 7)
+    assert (
+        shown["images_bytes"] == 6 * 3_000
+    )  # four new ones, and the old ones of two that are flashed in place
+
+
 def test_status_says_why_an_ecu_is_tried_again_and_at_the_end_why_it_was_given_up(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

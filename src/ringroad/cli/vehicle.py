@@ -34,8 +34,10 @@ from ringroad.vehicle.consent import (
 from ringroad.vehicle.diagnostics.bulk import LogRing
 from ringroad.vehicle.ecu_tries import try_text
 from ringroad.vehicle.files import FolderLock
+from ringroad.vehicle.images import bytes_here
 from ringroad.vehicle.journal import RecordHook, crash_after
 from ringroad.vehicle.memory import Memory, read_state
+from ringroad.vehicle.orchestrator import IMAGES_NAME
 from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.run import Surroundings, run_vehicle
 from ringroad.vehicle.signals import FileSignals
@@ -128,6 +130,10 @@ def status(shell: Shell, folder: Path) -> None:
     config = read_config(folder)
     state = read_state(folder)
     value = _status(config, state, running=is_running(folder), now=shell.clock.now())
+    if state.state == "DOWNLOADING" and state.plan is not None:
+        images = state.plan.images()
+        value["here_bytes"] = bytes_here(folder / IMAGES_NAME, images)
+        value["images_bytes"] = sum(image.length for image in images)
     shell.show(value, text=_status_text(value))
 
 
@@ -381,6 +387,11 @@ def _status_text(value: dict[str, Any]) -> str:
         *(
             [f"  {value['reports_refused']} reports refused by the server"]
             if value["reports_refused"]
+            else []
+        ),
+        *(
+            [f"  {size(value['here_bytes'])} of {size(value['images_bytes'])} of its images are here"]
+            if "images_bytes" in value
             else []
         ),
         *([f"  {size(value['peer_bytes'])} of this update came from peers"] if value["peer_bytes"] else []),

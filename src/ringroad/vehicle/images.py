@@ -14,8 +14,8 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,6 @@ from ringroad.kernel.errors import Unavailable, Untrusted
 from ringroad.protocol.delta.apply import rebuild
 from ringroad.protocol.delta.pieces import MalformedDelta, ReadAt
 from ringroad.protocol.vehicle import DeltaOffer
-from ringroad.trust.attacks import Attack, refuse
 from ringroad.trust.image import ImageVerifier, verify_image
 from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.agents.base import FileSource
@@ -111,7 +110,7 @@ class ImageStore:
             raise _disk(error) from error
         if digest.hexdigest() != sha256:
             path.unlink(missing_ok=True)
-            raise refuse(Attack.ARBITRARY_SOFTWARE, "the base of a delta is not the image it was")
+            raise Untrusted("the base of a delta is not the image it was", code="delta_base")
 
     def rebuild(self, target: VerifiedTarget, delta: VerifiedTarget, offer: DeltaOffer) -> None:
         """Make `target` out of a base and a delta that are both in the store.
@@ -303,6 +302,17 @@ class PartialImage:
             verifier.update(chunk)
             offset += len(chunk)
         return verifier
+
+
+def bytes_here(folder: Path, targets: Iterable[VerifiedTarget]) -> int:
+    """Return how many bytes of these images lie in a folder of images, whole or begun; nothing is verified."""
+    here = 0
+    for target in targets:
+        for name in (target.sha256, f"{target.sha256}{_PART}"):
+            with suppress(OSError):
+                here += min((folder / name).stat().st_size, target.length)
+                break
+    return here
 
 
 def _write_rebuilt(

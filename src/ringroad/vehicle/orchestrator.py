@@ -198,7 +198,8 @@ class Orchestrator:
     @property
     def quiet(self) -> bool:
         """Whether no ECU is worked on, so that each may be asked: no update is under way, or it waits or downloads."""
-        return self.state.resting or self.state.state in WAITS
+        waits = self.state.state == "STAGING" and isinstance(self._decide(), Wait)  # for a word, or a lock
+        return self.state.resting or self.state.state in WAITS or waits
 
     def wake(self) -> None:
         """Poll now: the server said that there is something new."""
@@ -329,10 +330,8 @@ class Orchestrator:
         )  # fmt: skip
 
     def _no_agent(self, state: CampaignState) -> str:
-        missing, planned = (
-            self.ecus.missing(),
-            [ecu for ecu in self.ecus.on_board if ecu.serial in state.ecus],
-        )
+        missing = self.ecus.missing()
+        planned = [ecu for ecu in self.ecus.on_board if ecu.serial in state.ecus]
         lost = (
             f"{one.name}: {missing[one.serial].error.message}" for one in planned if one.serial in missing
         )

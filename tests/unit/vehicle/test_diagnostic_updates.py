@@ -248,6 +248,11 @@ def test_a_lock_that_is_over_lets_the_update_begin(tmp_path: Path) -> None:
         assert (orchestrator.state.state, orchestrator.state.noted[0]) == ("STAGING", "ecu_locked")
         assert (await at.ask("POST", "/components/brake/locks", {"lock_expiration": 60}))[0] == 200
         assert code_of(await at.ask("PUT", "/updates/7/prepare")) == (409, "ecu_locked")
+        assert (await at.ask("GET", "/components/brake"))[1][
+            "state"
+        ] == "Online"  # whoever works at it may look
+        assert (await at.ask("GET", "/components/brake/faults"))[0] == 200
+        assert code_of(await at.ask("DELETE", "/components/brake/faults")) == (409, "updating")
         at.vehicle.clock.s += 61
         await drive(orchestrator)
         assert (orchestrator.state.state, running(at)) == ("SUCCEEDED", "2.0.0")
@@ -255,7 +260,19 @@ def test_a_lock_that_is_over_lets_the_update_begin(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
-@pytest.mark.parametrize("state", ["STAGING", "INSTALLING", "CHECKING", "COMMITTING", "ROLLING_BACK"])
+def test_no_lock_is_had_of_an_ecu_that_is_staged_and_nothing_is_read_of_it(tmp_path: Path) -> None:
+    async def story(at: Bench, orchestrator: Orchestrator) -> None:
+        at.vehicle.order(action_id=7)
+        await orchestrator.exchange()
+        while orchestrator.state.state != "STAGING":
+            await orchestrator.step()
+        assert code_of(await at.ask("POST", "/components/brake/locks")) == (409, "updating")
+        assert (await at.ask("GET", "/components/brake"))[1]["state"] == "Updating"
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("state", ["INSTALLING", "CHECKING", "COMMITTING", "ROLLING_BACK"])
 def test_no_lock_is_had_of_an_ecu_that_an_update_is_at(tmp_path: Path, state: VehicleState) -> None:
     async def story(at: Bench, orchestrator: Orchestrator) -> None:
         memory = orchestrator._memory
