@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from hashlib import sha256
@@ -415,6 +416,22 @@ def test_the_plant_shows_what_the_twin_said_of_the_newest_schedule(page: Page) -
     expect(panel.locator("#twin-times canvas")).to_be_visible()
     expect(panel.locator("#twin-stations canvas")).to_be_visible()
     expect(page.locator(".figures")).to_contain_text("1.84 s")
+
+
+def test_the_plant_shows_what_schedules_moved_and_not_what_a_plan_that_was_kept_out_would_have(
+    page: Page,
+) -> None:
+    sign_in(page, "vera")
+    page.goto("/plant")
+    figures = page.locator(".figures > div")
+    expect(figures.filter(has_text="of vehicles moved by the last repair")).to_contain_text("8.3 %")
+    expect(figures.filter(has_text="of vehicles moved by the schedule")).to_contain_text("12.5 %")
+    expect(figures.filter(has_text="25 %")).to_have_count(0)  # 6 of 24, in the check of what was kept out
+    chart = page.locator("#moved-chart")
+    expect(chart.locator("canvas")).to_be_visible()
+    expect(chart).to_have_attribute(
+        "data-chart", re.compile(r"\[0\.0, 0\.0, 37\.5, 4\.1, 0\.0, 8\.3, 12\.5\]")
+    )
 
 
 def test_the_plant_shows_the_line_in_motion_until_it_is_held_and_who_is_where_when(page: Page) -> None:

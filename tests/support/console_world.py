@@ -356,15 +356,15 @@ class World:
             "rush_order",
             "new_release",
             "new_orders",
-            "new_release",
+            "improved",
         )
-        for generation, cause in enumerate(causes, start=1):
+        for generation, (cause, moved) in enumerate(zip(causes, (0, 0, 9, 1, 0, 2, 3), strict=True), start=1):
             schedule_id = self.ids.new("schedule")
             self._run(
                 "INSERT INTO line_schedule (id, programme_id, generation, parent_id, cause, document, replan_latency_us,"
                 " made_at) VALUES (%s, 'meridian', %s, %s, %s, %s, %s, %s)",
                 schedule_id, generation, parent, cause,
-                Jsonb(self._schedule(orders[::-1] if generation % 2 else orders)),
+                Jsonb(self._schedule(orders[::-1] if generation % 2 else orders) | {"moved": moved}),
                 (48_200, 51_900, 23_400, 18_900, 60_300, 33_100, 41_700)[generation - 1], self.at(generation),
             )  # fmt: skip
             parent = schedule_id

@@ -13,12 +13,13 @@ from ringroad.adapt.lead_time import lap_report
 from ringroad.http import auth
 from ringroad.http.auth import Account, Role, Throttle
 from ringroad.http.console.lap_bars import lap_bar
-from ringroad.http.console.plant import held_back
+from ringroad.http.console.plant import held_back, last_repair, moved_share
 from ringroad.http.console.render import brief, segments, shares, span
 from ringroad.http.console.session import safe_path
 from ringroad.http.console.ship import figures, returns_key, waves
 from ringroad.http.events import render_event
 from ringroad.http.views import CampaignView, LapView, WaveCount
+from ringroad.http.views_build import ScheduleView
 from ringroad.kernel.errors import Forbidden, InvalidInput
 from ringroad.kernel.facts import Fact, FactKind
 
@@ -33,6 +34,23 @@ def test_held_orders_are_counted_by_reason() -> None:
         (1, "no baseline"),
     ]
     assert held_back({"held": []}) == held_back({}) == []
+
+
+def test_the_share_of_moved_vehicles_is_of_the_schedule_that_rules_and_of_the_newest_repair() -> None:
+    searched, repaired, first = (
+        ScheduleView(
+            id=cause, programme_id="wren", generation=3, parent_id=None, cause=cause, made_at=NOW,
+            document=document, replan_latency_us=1,
+        )
+        for cause, document in (
+            ("improved", {"sequence": ["a", "b", "c"], "moved": 2}),
+            ("blocked_part", {"sequence": ["a", "b", "c", "d"], "moved": 1}),
+            ("new_orders", {"sequence": []}),
+        )
+    )  # fmt: skip
+    assert last_repair([searched, repaired, first]) is repaired
+    assert last_repair([first, repaired]) is first
+    assert [moved_share(each) for each in (searched, repaired, first)] == ["66.6 %", "25 %", "–"]
 
 
 def test_a_lap_is_shown_since_its_first_signal() -> None:

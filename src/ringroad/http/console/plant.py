@@ -24,7 +24,7 @@ from ringroad.http.console.line_view import Wall, line_view
 from ringroad.http.console.plant_document import document_panels
 from ringroad.http.console.render import chart, page
 from ringroad.http.console.shared import Req, asked, chosen_programme, shown, url_of
-from ringroad.http.console.twin import moved_share, percent, twin_panel, what_if_chart, what_if_due_note
+from ringroad.http.console.twin import percent, twin_panel, what_if_chart, what_if_due_note
 from ringroad.http.context import Ctx
 from ringroad.http.views_build import ScheduleView
 from ringroad.http.views_plant import amount
@@ -68,6 +68,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "blocked": reading.blocked_options(conn, programme.id),
                 "orders": reading.orders(conn, programme_id=programme.id, limit=30),
                 "chart": _latency_chart(schedules),
+                "moved_chart": _moved_chart(schedules),
                 "view": _view(conn, programme.id, now=ctx.clock.now()) if schedules else {},
                 "twin": twin_panel(checks),
                 "asked": questions[0] if questions else None,
@@ -83,11 +84,14 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                     (states.get("open", 0), "orders open", "/plant"),
                     (states.get("building", 0), "being built", "/plant"),
                     (states.get("born", 0), "born", "/facts?kind=vehicle.born"),
-                    (_milliseconds(_last_repair(schedules)) if schedules else "–", "last repair",
+                    (_milliseconds(last_repair(schedules).replan_latency_us) if schedules else "–", "last repair",
+                     "/facts?kind=schedule.replanned"),
+                    (moved_share(last_repair(schedules)) if schedules else "–", "of vehicles moved by the last repair",
                      "/facts?kind=schedule.replanned"),
                     (_milliseconds(checks[0].checked_us) if checks else "–", "until checked on the twin", "#twin"),
                     (percent(checks[0].better_permille) if checks else "–", "of its runs better", "#twin"),
-                    (moved_share(checks[0]) if checks else "–", "of vehicles moved", "#twin"),
+                    (moved_share(schedules[0]) if schedules else "–", "of vehicles moved by the schedule",
+                     "/facts?kind=schedule.replanned"),
                     (schedules[0].generation if schedules else 0, "schedules made",
                      "/facts?kind=schedule.replanned"),
                 ],
@@ -133,10 +137,20 @@ def _sequence(schedules: list[ScheduleView]) -> list[str]:
     return ids[:SEQUENCE_SHOWN]
 
 
-def _last_repair(schedules: list[ScheduleView]) -> int:
-    """Return the latency of the newest schedule that answered an event; a search has all the time it wants."""
-    answers = [each for each in schedules if each.cause != "improved"] or schedules
-    return answers[0].replan_latency_us
+def last_repair(schedules: list[ScheduleView]) -> ScheduleView:
+    """Return the newest schedule that answered an event; a search has all the time it wants. Pure."""
+    return next((each for each in schedules if each.cause != "improved"), schedules[0])
+
+
+def moved_share(schedule: ScheduleView) -> str:
+    """Return the share of a schedule's vehicles whose order is not that of the one before, as the ledger has it. Pure."""
+    permille = _moved_permille(schedule)
+    return "–" if permille is None else percent(permille)
+
+
+def _moved_permille(schedule: ScheduleView) -> int | None:
+    vehicles = len(schedule.document["sequence"])
+    return 1000 * schedule.document.get("moved", 0) // vehicles if vehicles else None
 
 
 def _milliseconds(microseconds: int) -> str:
@@ -144,12 +158,17 @@ def _milliseconds(microseconds: int) -> str:
 
 
 def _latency_chart(schedules: list[ScheduleView]) -> str:
-    ordered = list(reversed(schedules))
-    return chart(
-        [f"{s.generation} {s.cause.replace('_', ' ')}" for s in ordered],
-        [{"name": "Replan latency", "data": [round(s.replan_latency_us / 1000, 2) for s in ordered]}],
-        unit="ms",
-    )
+    data = [round(each.replan_latency_us / 1000, 2) for each in reversed(schedules)]
+    return chart(_by_cause(schedules), [{"name": "Replan latency", "data": data}], unit="ms")
+
+
+def _moved_chart(schedules: list[ScheduleView]) -> str:
+    data = [(_moved_permille(each) or 0) / 10 for each in reversed(schedules)]
+    return chart(_by_cause(schedules), [{"name": "Vehicles moved", "data": data}], unit="%")
+
+
+def _by_cause(schedules: list[ScheduleView]) -> list[str]:
+    return [f"{each.generation} {each.cause.replace('_', ' ')}" for each in reversed(schedules)]
 
 
 handlers = [plant_page]

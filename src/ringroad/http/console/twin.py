@@ -36,11 +36,6 @@ def percent(permille: int) -> str:
     return f"{permille / 10:g} %"
 
 
-def moved_share(check: LineCheckView) -> str:
-    """Return the share of vehicles that the new plan moves."""
-    return percent(round(1000 * check.moved / check.vehicles)) if check.vehicles else "–"
-
-
 def what_if_chart(question: WhatIfView) -> str:
     """Return when each vehicle leaves with a stop and without; nothing before the answer."""
     times = (question.answer or {}).get("times") or []
