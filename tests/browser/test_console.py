@@ -512,6 +512,34 @@ def test_an_order_is_cancelled_with_a_reason(page: Page, world: World, pg_url: s
     assert (told.actor, told.body["reason"]) == ("olga", "customer withdrew")
 
 
+def test_a_planner_blocks_an_option_with_a_reason_and_lifts_the_block_again(page: Page, pg_url: str) -> None:
+    sign_in(page, "olga")
+    page.goto("/plant")
+    panel = page.locator("section", has=page.get_by_role("heading", name="Blocked options"))
+    panel.get_by_label("Option or variant").select_option("sunroof")
+    block = panel.get_by_role("button", name="Block", exact=True)
+    block.click()  # without a reason nothing is sent
+    panel.get_by_label("Reason").fill("glass is late")
+    panel.locator("option", has_text="sunroof").evaluate("option => { option.value = 'skylight' }")
+    block.click()  # as from a page that is older than the programme
+    expect(panel.locator("#block").get_by_role("alert")).to_contain_text("no option or variant 'skylight'")
+    panel.locator("option", has_text="sunroof").evaluate("option => { option.value = 'sunroof' }")
+    block.click()
+    line = panel.get_by_role("listitem").filter(has_text="sunroof")
+    expect(line).to_contain_text("glass is late")
+    held = page.get_by_role("list", name="Orders held back")
+    expect(held).to_contain_text("sunroof is blocked: glass is late")
+    line.get_by_role("button", name="Unblock sunroof").click()
+    expect(line).to_have_count(0)
+    expect(held).not_to_contain_text("sunroof")
+    with connect(pg_url) as conn:
+        told = [
+            latest_fact(conn, kind=kind, subject="meridian")
+            for kind in (FactKind.OPTION_BLOCKED, FactKind.OPTION_UNBLOCKED)
+        ]
+    assert [(each.actor, each.body["option"]) for each in told if each] == [("olga", "sunroof")] * 2
+
+
 def test_what_is_approved_is_what_was_seen(page: Page, world: World, pg_url: str) -> None:
     with connect(pg_url) as conn:
         conn.execute(

@@ -216,7 +216,10 @@ def block_option(
     variants = get_programme(conn, programme_id).programme.variants
     known = set(variants) | {item for variant in variants.values() for item in variant.options}
     if option not in known:
-        raise InvalidInput(f"programme {programme_id} has no option or variant {option!r}")
+        raise InvalidInput(
+            f"programme {programme_id} has no option or variant {option!r}",
+            hint=f"ringroad programme show {programme_id} says which it has",
+        )
     if not reason.strip():
         raise InvalidInput("a block needs a reason")
     if SQL.block_option(conn, programme_id=programme_id, option=option, reason=reason, now=now) != 1:

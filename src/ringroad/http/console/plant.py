@@ -66,6 +66,7 @@ def plant_page(ctx: Ctx, request: Req) -> Response[str]:
                 "built_at": sites.builder_of(conn, programme.id),
                 "stops": reading.line_stops(conn, programme.id, limit=STOPS_SHOWN),
                 "blocked": reading.blocked_options(conn, programme.id),
+                "offered": offered(programme.document),
                 "orders": reading.orders(conn, programme_id=programme.id, limit=30),
                 "chart": _latency_chart(schedules),
                 "moved_chart": _moved_chart(schedules),
@@ -127,6 +128,12 @@ def held_back(document: Mapping[str, Any]) -> list[tuple[int, str]]:
     return [
         (count, reason) for reason, count in sorted(reasons.items(), key=lambda each: (-each[1], each[0]))
     ]
+
+
+def offered(document: Mapping[str, Any]) -> list[str]:
+    """Return the variants of a programme and their options, by name: what can be blocked. Pure."""
+    variants = document["variants"]
+    return sorted({*variants, *(option for each in variants.values() for option in each["options"])})
 
 
 def _sequence(schedules: list[ScheduleView]) -> list[str]:
