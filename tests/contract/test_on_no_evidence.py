@@ -322,3 +322,46 @@ def test_an_approver_goes_on_past_telemetry_that_stays_silent(story: Story) -> N
     assert (decided[0], decided[-1]) == (("hold", "telemetry_silent"), ("pause", "not_known_for_good: fault"))
     go_on(story, "ben")
     assert [decision for _, decision in story.tick().decisions] == [Advance()]
+
+
+def test_who_goes_on_where_no_reading_comes_releases_one_step_and_is_asked_again(story: Story) -> None:
+    begin_a_ramp(story)
+    story.later(20)
+    sees(story, tick=tick_of(story))  # and no other, as the lake cannot be read
+    story.tick()
+    for step in (1, 2):
+        story.later(120)
+        story.tick()
+        assert newest(story) == ("hold", "reading_too_old")
+        story.later(60)
+        story.tick()
+        assert newest(story) == ("pause", "not_known_for_good: fault")
+        assert len(story.vehicles("installed")) == 2 * step
+        go_on(story, "ben")
+        assert [decision for _, decision in story.tick().decisions] == [Grow(2, "unknown_accepted")]
+        assert succeed(story) == 2
+        story.tick()
+        assert len(story.vehicles("offered")) == 0
+
+
+def test_a_wave_of_which_no_reading_ever_comes_pauses_and_an_approver_goes_on(story: Story) -> None:
+    add_vehicles(story.conn, range(40))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=10), waves=(3,)
+    )
+    assert succeed(story) == 3
+    story.later(120)
+    story.tick()
+    assert newest(story) == ("hold", "no_reading")
+    story.later(60)
+    story.tick()
+    assert newest(story) == ("pause", "not_known_for_good: fault")
+    go_on(story, "ben")
+    assert [decision for _, decision in story.tick().decisions] == [Advance("unknown_accepted")]
+    assert succeed(story) == 27
+    story.later(180)
+    story.tick()
+    assert newest(story) == ("pause", "not_known_for_good: fault")
+    go_on(story, "ben")
+    story.tick()
+    assert (newest(story), story.campaign().state) == (("finish", "every_outcome_known"), "finished")

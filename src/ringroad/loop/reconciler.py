@@ -196,6 +196,8 @@ def evaluate(
         "pauses_last": True,
         "unknown_holds": True,
         "unknown_ends": True,
+        "unread_ends": True,
+        "strata_named": True,
         "unknown_accepted": store.is_unknown_accepted(conn, campaign, plan),
     }
     others = {"harmed_elsewhere": store.read_harmed_elsewhere(conn, campaign, plan)}

@@ -65,7 +65,7 @@ def all_compared(
     found = {each.metric: each for each in (*readings, *installations)}
     halted = next(
         (state_reason.removeprefix(head) for head in HALTED_BY if state_reason.startswith(head)), ""
-    )
+    ).partition(" in ")[0]  # what stands behind is a stratum
     rows = []
     for metric in policy.metrics:
         reading, before = found.get(metric.name), metric.name in HISTORY

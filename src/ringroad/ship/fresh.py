@@ -9,6 +9,7 @@ from ringroad.ship.wave_facts import WaveFacts
 
 CLOCK_SKEW_S_MAX = 300  # seconds; evidence newer than this from now is contradictory
 READING_TICKS_MAX = 4  # ticks after which a reading is old; one may be missed while the lake is busy
+UNREAD = ("no_reading", "reading_too_old")  # there is none of now
 READING_SLACK_S = 60  # seconds on top, for ticks of a second
 
 
@@ -26,6 +27,13 @@ def not_fresh(policy: SequentialPolicy | None, read_at: datetime | None, *, now:
     if is_future(read_at, now):
         return "evidence_from_the_future"
     return "reading_too_old" if timedelta(seconds=stale_s(policy)) < now - read_at else ""
+
+
+def stays_unread(policy: SequentialPolicy | None, newest: datetime | None, *, now: datetime) -> bool:
+    """Tell whether the newest update was to be watched for long enough by now, and readings are missing for good."""
+    if policy is None or newest is None:
+        return False
+    return is_past(newest, policy.window_s + policy.late_s + stale_s(policy), now)
 
 
 def watching(policy: SequentialPolicy | None, newest: datetime | None, *, read_at: datetime | None) -> str:

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from ringroad.kernel.errors import InvalidInput
-from ringroad.ship.fresh import contradiction, is_past, not_fresh, stale_s, watching
+from ringroad.ship.fresh import UNREAD, contradiction, is_past, not_fresh, stale_s, stays_unread, watching
 from ringroad.ship.guard import Past, Reading, SequentialPolicy, read_installations
-from ringroad.ship.known import harm_seen, no_pace, not_known
-from ringroad.ship.ramp import HarmBudget, RampState, decide_growth, harm_unbounded
+from ringroad.ship.known import harm_seen, no_pace, not_known, refused_where
+from ringroad.ship.ramp import HarmBudget, Ramp, growth, harm_unbounded
 from ringroad.ship.wave_facts import PLAIN_HARM_PERMILLE, WaveFacts
 
 DURATION_S_MAX = 10 * 365 * 86_400  # seconds; no campaign outlives its vehicles' first decade
@@ -100,31 +100,6 @@ class Evidence:
     silent_since: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ramp:
-    """A campaign that grows by a budget of harm instead of in waves.
-
-    Attributes:
-        budget: of the plan.
-        state: where it stands.
-        used: id of the reading that released vehicles last; each does so once.
-        harm_holds: whether harm that was seen holds it, as of every decision now; those recorded without it are
-            replayed as they were made.
-        unseen: a metric that sets the pace and of which the newest ticks saw nothing; empty while they did.
-        unseen_milli: thousandths of vehicles in flight if time without a sight of it frees none; from `unseen` on.
-        steps: whether who goes on without what is not known releases at most the first budget by that, as of every
-            decision now; in those of before it was as much as time frees.
-    """
-
-    budget: HarmBudget
-    state: RampState
-    used: int = 0
-    harm_holds: bool = False
-    unseen: str = ""
-    unseen_milli: int = 0
-    steps: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Advance:
     """Release the next wave."""
@@ -171,6 +146,26 @@ class Finish:
 GateDecision = Advance | Grow | Hold | Pause | Halt | Finish
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rules:
+    """By what a wave is judged: the words of `decide_gate`, `harm_named` and `strata_named` as `named` and `where`.
+
+    Attributes:
+        known: whether a wait for what is not known ends with a pause; None asks for nothing to be known.
+        unread: whether a person goes on without a reading; None: a wait for one does not end, as before `unread_ends`.
+    """
+
+    silence_accepted: bool
+    silence_pauses: bool
+    pauses_last: bool
+    unknown_holds: bool
+    named: bool
+    where: bool
+    known: bool | None
+    unread: bool | None
+    now: datetime
+
+
 def decide_gate(
     policy: GatePolicy, wave: WaveFacts, released: WaveFacts,
     *,
@@ -178,7 +173,8 @@ def decide_gate(
     now: datetime,
     withdrawn: bool = False, reports_waiting: bool = False, silence_accepted: bool = False, unknown_accepted: bool = False,
     harm_named: bool = False, harm_ends: bool = False, silence_pauses: bool = False, pauses_last: bool = False,
-    unknown_holds: bool = False, unknown_ends: bool = False, evidence: Evidence | None = None, ramp: Ramp | None = None,
+    unknown_holds: bool = False, unknown_ends: bool = False, unread_ends: bool = False, strata_named: bool = False,
+    evidence: Evidence | None = None, ramp: Ramp | None = None,
 ) -> GateDecision:  # fmt: skip
     """Decide on the current wave.
 
@@ -212,35 +208,31 @@ def decide_gate(
         pauses_last: no pause over harm, or while an earlier wave may report; likewise.
         unknown_holds: nothing at all that is known holds, and pauses once nothing can be; likewise.
         unknown_ends: the same holds where nothing more is to be released; likewise.
+        unread_ends: a wait for a reading that does not come pauses, too, and is accepted as unknown; likewise.
+        strata_named: harm that is seen in all is named by its worst stratum, where that stands out; likewise.
         evidence: for a sequential policy; without it nothing good is decided.
         ramp: of a campaign that grows by a budget of harm.
     """
-    if harm := "release_withdrawn" if withdrawn else _harm(policy, wave, released, evidence):  # 1
-        return Halt(harm)
+    harm = _harm(policy, wave, released, evidence, where=strata_named)
+    if withdrawn or harm:  # 1
+        return Halt("release_withdrawn" if withdrawn else harm)
     if wrong := "reports_waiting" if reports_waiting else contradiction(wave, released, now=now):  # 2
         return Hold(wrong)
-    known = None if unknown_accepted else unknown_holds
+    rules = _Rules(
+        named=harm_named, where=strata_named, known=None if unknown_accepted else unknown_holds,
+        unread=unknown_accepted if unread_ends else None, now=now, silence_accepted=silence_accepted,
+        silence_pauses=silence_pauses, pauses_last=pauses_last, unknown_holds=unknown_holds,
+    )  # fmt: skip
     evidence = replace(evidence, exposed={}) if evidence and not wave.vehicles_installed else evidence
+    budget = ramp.budget if ramp else None
+    seen = harm_of(policy, wave, released, evidence=evidence, budget=budget, where=strata_named)
     if ramp is not None and ramp.state.left:  # 4
-        return _grow(policy, ramp, released, evidence, named=harm_named, known=known, now=now)
-    seen = harm_of(policy, wave, released, evidence=evidence, budget=ramp.budget if ramp else None)
+        return _grow(policy, ramp, released, evidence, rules, seen=seen)
     if last_wave:  # 3
-        ended = _end(policy, wave, released, evidence, ramp, known=bool(known and unknown_ends), now=now)
+        known = bool(rules.known and unknown_ends)
+        ended = _end(policy, wave, released, evidence, rules, ramp=ramp, known=known)
         return Hold(seen) if seen and harm_ends else ended
-    missing = _missing(policy, wave, released, unknown_holds=unknown_holds, now=now)  # 4 to 7
-    if missing in ENDLESS and (wave if wave.needed else released).open == 0:
-        if silence_accepted:
-            return _go_on(policy, released, evidence, known=known, now=now)
-        waits = silence_pauses or (unknown_holds and wave.needed == 0)
-        if waits and not (pauses_last and (seen or released.open)):
-            return Pause(f"{missing}_for_good")
-        missing = seen if seen and pauses_last else missing
-    if missing:
-        return Hold(missing)
-    good = Advance() if wave.needed else Advance("wave_let_go")  # 4: where all were, the next takes its place
-    if released.needed == 0:  # decisions of before
-        return good
-    return _compared(policy, released, evidence, good, named=harm_named, known=known, now=now)
+    return _next(policy, wave, released, evidence, rules, seen=seen)
 
 
 def installation_readings(
@@ -257,31 +249,22 @@ def installation_readings(
 
 
 def harm_of(
-    policy: GatePolicy,
-    wave: WaveFacts,
-    released: WaveFacts,
-    *,
-    evidence: Evidence | None,
-    budget: HarmBudget | None,
-) -> str:
+    policy: GatePolicy, wave: WaveFacts, released: WaveFacts, *, evidence: Evidence | None, budget: HarmBudget | None,
+    where: bool = True,
+) -> str:  # fmt: skip
     """Return what speaks against the release, whoever decides: why it would be halted or held, or an empty text."""
-    harm = _harm(policy, wave, released, evidence)
+    harm = _harm(policy, wave, released, evidence, where=where)
     if harm or policy.sequential is None or evidence is None:
         return harm
-    seen = harm_seen(policy.sequential, evidence.readings, strata=True)
+    seen = harm_seen(policy.sequential, evidence.readings, strata=True, where=where)
     if not seen and budget is not None and harm_unbounded(evidence.readings) >= budget.harmed_first:
         seen = BUDGET_SPENT
     return f"{HARM_SEEN}: {seen}" if seen else ""
 
 
 def harm_at_end(
-    policy: GatePolicy,
-    wave: WaveFacts,
-    released: WaveFacts,
-    *,
-    evidence: Evidence | None,
-    budget: HarmBudget | None,
-) -> str:
+    policy: GatePolicy, wave: WaveFacts, released: WaveFacts, *, evidence: Evidence | None, budget: HarmBudget | None
+) -> str:  # fmt: skip
     """Return the same for a campaign that a person ends: few outcomes are all it has, and more than a quarter is harm."""
     harm = harm_of(policy, wave, released, evidence=evidence, budget=budget)
     limit = PLAIN_HARM_PERMILLE if policy.sequential else max(PLAIN_HARM_PERMILLE, policy.failed_permille_max)
@@ -289,14 +272,17 @@ def harm_at_end(
     return harm or ("too_many_failures" if plain and not released.contradictory else "")
 
 
-def _harm(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Evidence | None) -> str:
+def _harm(
+    policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Evidence | None, *, where: bool
+) -> str:
     """Return why the campaign must stop, or an empty text."""
     if policy.sequential is None:
         bad = _too_much_harm(policy, wave) or _too_much_harm(policy, released)
         return "too_many_failures" if bad else ""
     known = evidence or Evidence()
     if known.refused:
-        return f"worse_than_control: {known.refused}"
+        seen = refused_where(policy.sequential, known.readings, known.refused) if where else known.refused
+        return f"worse_than_control: {seen}"
     if released.contradictory:
         return ""
     refused = [
@@ -307,6 +293,26 @@ def _harm(policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Ev
     if refused:
         return f"worse_than_before: {refused[0]}"
     return "too_many_failures" if wave.plain_harm or released.plain_harm else ""
+
+
+def _next(
+    policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Evidence | None, rules: _Rules, *, seen: str
+) -> GateDecision:  # fmt: skip
+    """Go beyond a wave whose outcomes are good, or were accepted to be missing; 4 to 7 of `decide_gate`."""
+    missing = _missing(policy, wave, released, unknown_holds=rules.unknown_holds, now=rules.now)
+    if missing in ENDLESS and (wave if wave.needed else released).open == 0:
+        if rules.silence_accepted:
+            return _go_on(policy, released, evidence, rules)
+        waits = rules.silence_pauses or (rules.unknown_holds and wave.needed == 0)
+        if waits and not (rules.pauses_last and (seen or released.open)):
+            return Pause(f"{missing}_for_good")
+        missing = seen if seen and rules.pauses_last else missing
+    if missing:
+        return Hold(missing)
+    good = Advance() if wave.needed else Advance("wave_let_go")  # where all were, the next takes its place
+    if released.needed == 0:  # decisions of before
+        return good
+    return _compared(policy, released, evidence, good, rules)
 
 
 def _missing(
@@ -328,58 +334,59 @@ def _missing(
     return ""
 
 
-def _go_on(
-    policy: GatePolicy, released: WaveFacts, evidence: Evidence | None, *, known: bool | None, now: datetime
-) -> GateDecision:
+def _go_on(policy: GatePolicy, released: WaveFacts, evidence: Evidence | None, rules: _Rules) -> GateDecision:
     """Advance without the outcomes that a person accepted to miss, once the newest that came has soaked; harm holds."""
     newest = released.newest_outcome_at
-    if released.reported and newest is not None and not is_past(newest, policy.soak_s, now):
+    if released.reported and newest is not None and not is_past(newest, policy.soak_s, rules.now):
         return Hold("soaking")
-    if not released.vehicles_installed:  # of nobody who runs it, nothing ever will be
-        known = None
-    return _compared(
-        policy, released, evidence, Advance("silence_accepted"), named=True, known=known, now=now
-    )
+    # Of nobody who runs it, nothing ever will be known.
+    known = rules.known if released.vehicles_installed else None
+    rules = replace(rules, named=True, known=known)
+    return _compared(policy, released, evidence, Advance("silence_accepted"), rules)
 
 
 def _compared(
-    policy: GatePolicy,
-    released: WaveFacts,
-    evidence: Evidence | None,
-    good: Advance,
-    *,
-    named: bool,
-    known: bool | None,
-    now: datetime,
+    policy: GatePolicy, released: WaveFacts, evidence: Evidence | None, good: Advance, rules: _Rules
 ) -> GateDecision:
-    """Advance only if the comparison with the control group can be relied on, knows every metric and accepts it.
-
-    `known`: whether a wait for what is not known ends with a pause; None asks for nothing to be known.
-    """
-    missing = _too_small(evidence) or _not_fresh(policy, evidence, now=now)
+    """Advance only if the comparison with the control group can be relied on, knows every metric and accepts it."""
+    readings = evidence.readings if evidence else ()
+    seen = ""
+    if rules.named and policy.sequential:
+        seen = harm_seen(policy.sequential, readings, strata=True, where=rules.where)
+    missing = _too_small(evidence) or _not_fresh(policy, evidence, now=rules.now)
+    if missing in UNREAD and rules.unread is not None:
+        return _unread(missing, policy, released, Advance("unknown_accepted"), rules, seen=seen)
     if missing:
         return Hold(missing)
-    readings = evidence.readings if evidence else ()
     unread = not_known(policy.sequential, readings, exposed=evidence.exposed if evidence else {})
-    seen = harm_seen(policy.sequential, readings, strata=True) if named and policy.sequential else ""
-    if unread and known is not None and not (known and seen):
-        return _unknown(unread, policy, released, evidence, pauses=known)
+    if unread and rules.known is not None and not (rules.known and seen):
+        return _unknown(unread, policy, released, evidence, pauses=rules.known)
     if seen:
         return Hold(f"{HARM_SEEN}: {seen}")
-    if known is not None and evidence and evidence.silent:
-        return _silent(policy, released, evidence, now=now)
+    if rules.known is not None and evidence and evidence.silent:
+        return _silent(policy, released, evidence, now=rules.now)
     return Advance("unknown_accepted") if unread and good == Advance() else good
 
 
-def _unknown(
-    metric: str,
-    policy: GatePolicy,
-    released: WaveFacts,
-    evidence: Evidence | None,
-    *,
-    pauses: bool,
+def _unread(
+    missing: str, policy: GatePolicy, released: WaveFacts, good: Advance | Grow | Finish, rules: _Rules, *, seen: str,
     unreleased: int = 0,
-) -> GateDecision:
+) -> GateDecision:  # fmt: skip
+    """Hold for want of a reading of now; pause once one stays out of which all were to be known, and go on where accepted."""
+    if seen:
+        return Hold(seen if seen.startswith(HARM_SEEN) else f"{HARM_SEEN}: {seen}")
+    if rules.unread:
+        return good
+    if released.open <= unreleased and stays_unread(
+        policy.sequential, released.newest_outcome_at, now=rules.now
+    ):
+        return Pause(f"{NOT_KNOWN}_for_good: {not_known(policy.sequential, (), exposed={})}")
+    return Hold(missing)
+
+
+def _unknown(
+    metric: str, policy: GatePolicy, released: WaveFacts, evidence: Evidence | None, *, pauses: bool, unreleased: int = 0,
+) -> GateDecision:  # fmt: skip
     """Hold for a metric of which nothing is known; pause once everyone was watched of whom something could be."""
     if not pauses or released.open > unreleased or _watching(policy, released, evidence):
         return Hold(f"{NOT_KNOWN}: {metric}")
@@ -397,15 +404,18 @@ def _silent(
 
 
 def _end(
-    policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Evidence | None, ramp: Ramp | None,
-    *, known: bool, now: datetime,
+    policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Evidence | None, rules: _Rules,
+    *, ramp: Ramp | None, known: bool,
 ) -> GateDecision:  # fmt: skip
     """Finish once every outcome is known, and what is compared: of a ramp that may have been released one more."""
     if released.open:
         return Hold("outcomes_awaited")
-    if wave.evidence_since is not None and not is_past(wave.evidence_since, policy.soak_s, now):
+    if wave.evidence_since is not None and not is_past(wave.evidence_since, policy.soak_s, rules.now):
         return Hold("soaking")
-    if unseen := _not_fresh(policy, evidence, now=now) or _watching(policy, released, evidence):
+    missing = _not_fresh(policy, evidence, now=rules.now)
+    if missing in UNREAD and rules.unread is not None:
+        return _unread(missing, policy, released, Finish(), rules, seen="")
+    if unseen := missing or _watching(policy, released, evidence):
         return Hold(unseen)
     if not (known and released.vehicles_installed) or evidence is None or policy.sequential is None:
         return Finish()
@@ -413,25 +423,11 @@ def _end(
     if ramp is not None:
         unread = no_pace(policy.sequential, evidence.readings)
         one_more = replace(ramp, state=replace(ramp.state, left=1))
-        by_time, by_sight, _ = _growth(policy.sequential, one_more, evidence.readings, unread=unread)
+        by_time, by_sight, _ = growth(policy.sequential, one_more, evidence.readings, unread=unread)
         unread = unread or (ramp.unseen if by_time and not by_sight else "")
     if unread:
         return _unknown(unread, policy, released, evidence, pauses=True)
-    return _silent(policy, released, evidence, now=now) if evidence.silent else Finish()
-
-
-def _growth(
-    policy: SequentialPolicy, ramp: Ramp, readings: tuple[Reading, ...], *, unread: str
-) -> tuple[int, int, float]:
-    """Return how many vehicles more by time, how many by what was seen, and how many harmed nothing bounds."""
-    harmed = harm_unbounded(readings) if ramp.harm_holds else 0.0
-    unseen_milli = 1_000 * ramp.state.begun if unread else ramp.unseen_milli if ramp.unseen else 0
-    seen_state = replace(ramp.state, in_flight_milli=max(ramp.state.in_flight_milli, unseen_milli))
-    by_time, by_sight = (
-        decide_growth(ramp.budget, readings, state, window_us=policy.window_s * 1_000_000, harmed=harmed)
-        for state in (ramp.state, seen_state)
-    )
-    return by_time, by_sight, harmed
+    return _silent(policy, released, evidence, now=rules.now) if evidence.silent else Finish()
 
 
 def _grow(
@@ -439,39 +435,43 @@ def _grow(
     ramp: Ramp,
     released: WaveFacts,
     evidence: Evidence | None,
+    rules: _Rules,
     *,
-    named: bool,
-    known: bool | None,
-    now: datetime,
+    seen: str,
 ) -> GateDecision:
     """Grow within the budget; without evidence every vehicle is taken to fail.
 
-    `known`: while nothing is, nobody who began was watched either, so that it grows as far as the first budget and not
-    beyond; where it is no more, from then on. None lets time free that again, as decisions of before did.
+    While nothing is known (`rules.known`), nobody who began was watched either, so that it grows as far as the first
+    budget and not beyond; where it is no more, from then on. None lets time free that again, as decisions of before did.
+    `seen`: harm, by whatever reading is the newest.
     """
-    missing = _too_small(evidence) or _not_fresh(policy, evidence, now=now)
+    known, left = rules.known, ramp.state.left
+    missing = _too_small(evidence) or _not_fresh(policy, evidence, now=rules.now)
+    if missing in UNREAD and rules.unread is not None:
+        step = Grow(min(left, ramp.budget.harmed_first), "unknown_accepted")
+        return _unread(missing, policy, released, step, rules, seen=seen, unreleased=left)
     if missing or evidence is None or policy.sequential is None:
         return Hold(missing or "no_reading")
     if evidence.id <= ramp.used:
         return Hold("budget_in_flight")
-    seen = harm_seen(policy.sequential, evidence.readings, strata=named) if ramp.harm_holds else ""
-    if seen:
-        return Hold(f"{HARM_SEEN}: {seen}" if named else HARM_SEEN)
+    harm = ""
+    if ramp.harm_holds:
+        harm = harm_seen(policy.sequential, evidence.readings, strata=rules.named, where=rules.where)
+    if harm:
+        return Hold(f"{HARM_SEEN}: {harm}" if rules.named else HARM_SEEN)
     unread = no_pace(policy.sequential, evidence.readings) if known is not False else ""
-    by_time, by_sight, harmed = _growth(policy.sequential, ramp, evidence.readings, unread=unread)
+    by_time, by_sight, harmed = growth(policy.sequential, ramp, evidence.readings, unread=unread)
     if more := by_sight if known else by_time:
         if known is None and (unread or by_sight < more):
-            step = max(by_sight, ramp.budget.harmed_first) if ramp.steps else more
-            return Grow(min(more, step), "unknown_accepted")
+            most = max(by_sight, ramp.budget.harmed_first) if ramp.steps else more
+            return Grow(min(more, most), "unknown_accepted")
         if known is not None and evidence.silent:
-            return _silent(policy, released, evidence, now=now, unreleased=ramp.state.left)
+            return _silent(policy, released, evidence, now=rules.now, unreleased=left)
         return Grow(more, "few_began") if unread else Grow(more)
     if harmed >= ramp.budget.harmed_first:
-        return Hold(f"{HARM_SEEN}: {BUDGET_SPENT}" if named else HARM_SEEN)
+        return Hold(f"{HARM_SEEN}: {BUDGET_SPENT}" if rules.named else HARM_SEEN)
     if known and (unread or by_time):
-        return _unknown(
-            unread or ramp.unseen, policy, released, evidence, pauses=True, unreleased=ramp.state.left
-        )
+        return _unknown(unread or ramp.unseen, policy, released, evidence, pauses=True, unreleased=left)
     return Hold("budget_in_flight")
 
 

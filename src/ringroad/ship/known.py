@@ -7,20 +7,41 @@ from collections.abc import Mapping, Sequence
 from ringroad.ship.guard import BOUND_MICRONATS, HARM, Metric, Reading, SequentialPolicy
 
 
-def harm_seen(policy: SequentialPolicy, readings: Sequence[Reading], *, strata: bool) -> str:
+def harm_seen(
+    policy: SequentialPolicy, readings: Sequence[Reading], *, strata: bool, where: bool = False
+) -> str:
     """Return the metric that is worse than is accepted with the confidence of a bound; to halt takes more.
 
-    With `strata`, what those say counts too: by the e-value, which shares one chance of error out among all of them.
+    With `strata`, what those say counts too: by the e-value, which shares one chance of error out among all of them. With
+    `where`, the worst of them is named as well where all together are worse.
     """
     margins = {metric.name: metric.margin_milli for metric in policy.compared}
     for each in (each for each in readings if each.known and each.metric in margins):
         margin = margins[each.metric]
         if margin < each.low_milli:
-            return each.metric
+            return _where(each, margin) if where else each.metric
         if strata and each.strata and each.log_e_micronats >= BOUND_MICRONATS:
-            worst = each.strata[0]
-            return f"{each.metric} in {worst.stratum}" if margin < worst.low_milli else each.metric
+            return _where(each, margin)
     return ""
+
+
+def refused_where(policy: SequentialPolicy, readings: Sequence[Reading], refused: str) -> str:
+    """Return a metric that refuses an update, with the stratum that the newest reading names for it."""
+    margins = {metric.name: metric.margin_milli for metric in policy.compared}
+    found = (
+        _where(each, margins[each.metric])
+        for each in readings
+        if each.metric in margins and each.metric == refused
+    )
+    return next(found, refused)
+
+
+def _where(reading: Reading, margin_milli: int) -> str:
+    """Return a metric with its worst stratum, if that alone is worse than is accepted with the confidence of a bound."""
+    worst = reading.strata[0] if reading.strata else None
+    return (
+        f"{reading.metric} in {worst.stratum}" if worst and margin_milli < worst.low_milli else reading.metric
+    )
 
 
 def not_known(

@@ -712,6 +712,9 @@ SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
 SELECT (facts -> 'evidence' ->> 'id')::bigint FROM gate_decision
  WHERE campaign_id = :campaign_id AND decision = 'grow' ORDER BY id DESC LIMIT 1;
 
+-- name: newest_grow$
+SELECT id FROM gate_decision WHERE campaign_id = :campaign_id AND decision = 'grow' ORDER BY id DESC LIMIT 1;
+
 -- name: readings_of_advance$
 SELECT facts -> 'evidence' -> 'readings' FROM gate_decision
  WHERE campaign_id = :campaign_id AND decision = 'advance' ORDER BY id DESC LIMIT 1;

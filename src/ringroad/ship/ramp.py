@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.evidence import Array
-from ringroad.ship.guard import HARM, Reading
+from ringroad.ship.guard import HARM, Reading, SequentialPolicy
 
 RATIO_GROSS = 4.0  # rate ratio; while as much as this cannot be excluded, the budget is `harmed_first`
 RATIO_KNOWN = 1.5  # rate ratio; when more than this is excluded, the budget is `harmed_last`
@@ -108,6 +108,31 @@ class RampState:
             raise InvalidInput("a ramp counts vehicles and seconds, none below 0")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ramp:
+    """A campaign that grows by a budget of harm instead of in waves.
+
+    Attributes:
+        budget: of the plan.
+        state: where it stands.
+        used: id of the reading that released vehicles last; each does so once.
+        harm_holds: whether harm that was seen holds it, as of every decision now; those recorded without it are
+            replayed as they were made.
+        unseen: a metric that sets the pace and of which the newest ticks saw nothing; empty while they did.
+        unseen_milli: thousandths of vehicles in flight if time without a sight of it frees none; from `unseen` on.
+        steps: whether who goes on without what is not known releases at most the first budget by that, as of every
+            decision now; in those of before it was as much as time frees.
+    """
+
+    budget: HarmBudget
+    state: RampState
+    used: int = 0
+    harm_holds: bool = False
+    unseen: str = ""
+    unseen_milli: int = 0
+    steps: bool = False
+
+
 def decide_growth(
     budget: HarmBudget,
     readings: Sequence[Reading],
@@ -148,6 +173,20 @@ def decide_growth(
         offered_s=np.asarray(float(state.offered_s)),
     )
     return min(state.left, int(decide_release(budget, facts)))
+
+
+def growth(
+    policy: SequentialPolicy, ramp: Ramp, readings: Sequence[Reading], *, unread: str
+) -> tuple[int, int, float]:
+    """Return how many vehicles more by time, how many by what was seen, and how many harmed nothing bounds."""
+    harmed = harm_unbounded(readings) if ramp.harm_holds else 0.0
+    unseen_milli = 1_000 * ramp.state.begun if unread else ramp.unseen_milli if ramp.unseen else 0
+    seen_state = replace(ramp.state, in_flight_milli=max(ramp.state.in_flight_milli, unseen_milli))
+    by_time, by_sight = (
+        decide_growth(ramp.budget, readings, state, window_us=policy.window_s * 1_000_000, harmed=harmed)
+        for state in (ramp.state, seen_state)
+    )
+    return by_time, by_sight, harmed
 
 
 def harm_unbounded(readings: Sequence[Reading]) -> float:

@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from ringroad.kernel.errors import InvalidInput
-from ringroad.ship.gate import Evidence, GateDecision, GatePolicy, Ramp, decide_gate
+from ringroad.ship.gate import Evidence, GateDecision, GatePolicy, decide_gate
 from ringroad.ship.harm import beside_others
+from ringroad.ship.ramp import Ramp
 from ringroad.ship.wave_facts import WaveFacts
 
 
@@ -47,6 +48,8 @@ def decide_again(
             pauses_last=bool(rest.get("pauses_last", False)),
             unknown_holds=bool(rest.get("unknown_holds", False)),
             unknown_ends=bool(rest.get("unknown_ends", False)),
+            unread_ends=bool(rest.get("unread_ends", False)),
+            strata_named=bool(rest.get("strata_named", False)),
             unknown_accepted=bool(rest.get("unknown_accepted", False)),
             evidence=msgspec.convert(facts.get("evidence"), Evidence | None),
             ramp=msgspec.convert(facts.get("ramp"), Ramp | None),

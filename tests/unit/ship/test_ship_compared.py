@@ -34,6 +34,7 @@ def test_every_metric_is_there_with_what_it_is_compared_with_also_one_that_was_n
     [
         ("worse_than_before: install_failed", ["install_failed"]),
         ("worse_than_control: silence", ["silence"]),
+        ("worse_than_control: silence in van/EU", ["silence"]),
         ("too_many_failures", []),
         ("by hand: fault", []),
         ("", []),

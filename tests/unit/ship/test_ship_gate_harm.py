@@ -19,12 +19,11 @@ from ringroad.ship.gate import (
     Halt,
     Hold,
     Pause,
-    Ramp,
     decide_gate,
     harm_of,
 )
 from ringroad.ship.guard import BOUND_MICRONATS, Metric, MetricName, Reading, SequentialPolicy, StratumReading
-from ringroad.ship.ramp import HarmBudget, RampState
+from ringroad.ship.ramp import HarmBudget, Ramp, RampState
 from ringroad.ship.replay import decide_again
 from ringroad.ship.wave_facts import WaveFacts
 
@@ -141,7 +140,10 @@ UNBOUNDED = replace(FAULT, treated=4, control=0, low_milli=900, high_milli=None,
         (WAVE, (CONFINED, SILENCE), "", "harm_seen: fault in van/EU"),
         (WAVE, (UNBOUNDED, SILENCE), "", "harm_seen: budget_spent"),
         (WAVE, (FAULT, SILENCE), "silence", "worse_than_control: silence"),
-        (WAVE, (CONFINED,), "fault", "worse_than_control: fault"),
+        (WAVE, (CONFINED,), "fault", "worse_than_control: fault in van/EU"),
+        (WAVE, (replace(CONFINED, low_milli=1_251),), "", "harm_seen: fault in van/EU"),
+        (WAVE, (replace(FAULT, low_milli=1_251),), "", "harm_seen: fault"),  # of a plan without strata
+        (WAVE, (SILENCE,), "fault", "worse_than_control: fault"),  # by a reading of before
         (FAILING, (CONFINED,), "", "worse_than_before: install_failed"),
         (FAILING, None, "", "worse_than_before: install_failed"),
     ],
@@ -511,3 +513,82 @@ def test_a_wave_of_which_nothing_was_seen_since_it_was_released_opens_no_other(
         "evidence": msgspec.to_builtins(evidence), "rest": rest,
     }  # fmt: skip
     assert decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW) == decided
+
+
+@pytest.mark.parametrize("ramp", [None, SMALL])
+@pytest.mark.parametrize(
+    ("fault", "refused", "decided", "before"),
+    [
+        (CONFINED, "fault", Halt("worse_than_control: fault in van/EU"), Halt("worse_than_control: fault")),
+        (replace(CONFINED, low_milli=1_251), "", Hold("harm_seen: fault in van/EU"), Hold("harm_seen: fault")),
+        (replace(CONFINED, low_milli=1_251, strata=(STRATUM,)), "", Hold("harm_seen: fault"), Hold("harm_seen: fault")),
+    ],
+)  # fmt: skip
+def test_harm_that_is_seen_in_all_is_named_by_the_stratum_that_stands_out(
+    ramp: Ramp | None, fault: Reading, refused: str, decided: GateDecision, before: GateDecision
+) -> None:
+    rest = {
+        "last_wave": False, "withdrawn": False, "reports_waiting": False, **NEW, "harm_named": True, "strata_named": True,
+    }  # fmt: skip
+    facts = {
+        "wave": msgspec.to_builtins(DONE), "released": msgspec.to_builtins(DONE), "ramp": msgspec.to_builtins(ramp),
+        "evidence": msgspec.to_builtins(
+            Evidence(id=7, readings=(fault, SILENCE), read_at=NOW, refused=refused)
+        ),
+        "rest": rest,
+    }  # fmt: skip
+    assert decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW) == decided
+    del facts["rest"]["strata_named"]
+    assert decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW) == before
+
+
+STALE_S = 4 * SequentialPolicy().tick_s + 60
+UNWATCHED = WATCHED - timedelta(seconds=STALE_S)  # watched by now, and a reading of then would be old
+OLD = NOW - timedelta(seconds=STALE_S + 1)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("ramp", [None, SMALL])
+@pytest.mark.parametrize(
+    ("newest", "read_at", "readings", "open_", "accepted", "decided"),
+    [
+        (UNWATCHED, OLD, (FAULT, SILENCE), 0, False, Pause("not_known_for_good: fault")),
+        (UNWATCHED, None, (), 0, False, Pause("not_known_for_good: fault")),
+        (UNWATCHED, OLD + timedelta(seconds=1), (), 0, False, None),  # a reading that is not old yet
+        (UNWATCHED + timedelta(seconds=1), OLD, (), 0, False, Hold("reading_too_old")),
+        (UNWATCHED, None, (), 1, False, Hold("no_reading")),  # an outcome is to come
+        (UNWATCHED, OLD, (WORSE_SILENCE, FAULT), 0, False, Hold("harm_seen: silence")),
+        (UNWATCHED, OLD, (WORSE_SILENCE, FAULT), 0, True, Hold("harm_seen: silence")),  # harm is not accepted
+        (UNWATCHED, OLD, (FAULT, SILENCE), 0, True, "on"),
+        (UNWATCHED, None, (), 0, True, "on"),
+    ],
+)  # fmt: skip
+def test_readings_that_do_not_come_pause_and_an_approver_goes_on_by_one_step(
+    *, last: bool, ramp: Ramp | None, newest: datetime, read_at: datetime | None, readings: tuple[Reading, ...], open_: int,
+    accepted: bool, decided: GateDecision | str | None,
+) -> None:  # fmt: skip
+    if last and ramp:
+        ramp = replace(ramp, state=replace(ramp.state, left=0))
+    wave = replace(DONE, newest_outcome_at=newest, vehicles_targeted=DONE.vehicles_targeted + open_)
+    if ramp and not last:
+        wave = replace(wave, vehicles_targeted=wave.vehicles_targeted + ramp.state.left)
+    rest = {
+        "last_wave": last, "withdrawn": False, "reports_waiting": False, **NEW, "harm_named": True, "harm_ends": True,
+        "unknown_ends": True, "unread_ends": True, "unknown_accepted": accepted,
+    }  # fmt: skip
+    facts = {
+        "wave": msgspec.to_builtins(wave), "released": msgspec.to_builtins(wave), "ramp": msgspec.to_builtins(ramp),
+        "evidence": msgspec.to_builtins(Evidence(id=7, readings=readings, read_at=read_at)), "rest": rest,
+    }  # fmt: skip
+    again = decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW)
+    goes_on = Finish() if last else Grow(2, "unknown_accepted") if ramp else Advance("unknown_accepted")
+    if decided is None:
+        assert again != Hold("reading_too_old")
+    elif last and open_:
+        assert again == Hold("outcomes_awaited")
+    else:
+        assert again == (goes_on if decided == "on" else decided)
+    del rest["unread_ends"]
+    of_before = decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW)
+    assert isinstance(of_before, Hold | Pause), "as decisions of before were made"
+    assert of_before != Pause("not_known_for_good: fault") or decided is None

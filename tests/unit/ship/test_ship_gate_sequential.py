@@ -18,11 +18,10 @@ from ringroad.ship.gate import (
     Grow,
     Halt,
     Hold,
-    Ramp,
     decide_gate,
 )
 from ringroad.ship.guard import Metric, MetricName, Past, Reading, SequentialPolicy
-from ringroad.ship.ramp import HarmBudget, RampState
+from ringroad.ship.ramp import HarmBudget, Ramp, RampState
 from ringroad.ship.wave_facts import WaveFacts
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)

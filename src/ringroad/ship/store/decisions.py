@@ -10,9 +10,10 @@ from psycopg.types.json import Jsonb
 
 from ringroad.kernel.clock import Ids
 from ringroad.kernel.facts import FactKind
-from ringroad.ship.gate import Evidence, GateDecision, GatePolicy, Hold, Ramp
+from ringroad.ship.gate import Evidence, GateDecision, GatePolicy, Hold
 from ringroad.ship.harm import harm_held
 from ringroad.ship.model import Campaign
+from ringroad.ship.ramp import Ramp
 from ringroad.ship.store.reading import SQL
 from ringroad.ship.store.waves import append_of, latest
 from ringroad.ship.wave_facts import WaveFacts

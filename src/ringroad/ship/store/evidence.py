@@ -12,11 +12,11 @@ from psycopg.types.json import Jsonb
 
 from ringroad.kernel.arm_counts import CONTROL, TREATED
 from ringroad.kernel.errors import Conflict, NotFound
-from ringroad.ship.gate import Evidence, Ramp
+from ringroad.ship.gate import Evidence
 from ringroad.ship.guard import MetricName, Past, Reading, SequentialPolicy
 from ringroad.ship.known import pace
 from ringroad.ship.model import Campaign
-from ringroad.ship.ramp import HarmBudget, RampState
+from ringroad.ship.ramp import HarmBudget, Ramp, RampState
 from ringroad.ship.store.control import read_control
 from ringroad.ship.store.reading import SQL, SavedPlan
 from ringroad.ship.ticks import TickRow, readings_of

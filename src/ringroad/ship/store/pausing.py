@@ -24,7 +24,7 @@ ENDED = (CampaignState.FINISHED, CampaignState.HALTED, CampaignState.ABORTED)
 # What a fact says that an approver goes on without, with the wave.
 _REPORTS = "without_reports_of_wave"
 _METRICS = "without_metrics_of_wave"
-_GROWTH = "after_growth"  # the reading that released vehicles of a ramp last, before they went on
+_GROWTH = "after_decision"  # that released vehicles of a ramp last, before they went on
 
 
 def pause(
@@ -124,7 +124,7 @@ def is_unknown_accepted(conn: Connection, campaign: Campaign, plan: SavedPlan) -
     policy = plan.request.gate.sequential
     if go_on is None or plan.request.ramp is None or policy is None:
         return go_on is not None
-    released = (SQL.newest_growth(conn, campaign_id=campaign.id) or 0) != go_on["body"].get(_GROWTH, 0)
+    released = (SQL.newest_grow(conn, campaign_id=campaign.id) or 0) != go_on["body"].get(_GROWTH, 0)
     return not released and not seen_since(conn, campaign, policy, go_on["event_at"])
 
 
@@ -209,7 +209,7 @@ def _accepts(campaign: Campaign) -> str:
 def _accepted(conn: Connection, campaign: Campaign) -> dict[str, int]:
     """Return what the fact says of what an approver goes on without."""
     what = _accepts(campaign)
-    grown = SQL.newest_growth(conn, campaign_id=campaign.id) if what == _METRICS else None
+    grown = SQL.newest_grow(conn, campaign_id=campaign.id) if what == _METRICS else None
     return {what: campaign.wave, **({} if grown is None else {_GROWTH: grown})}
 
 
