@@ -18,7 +18,7 @@ from ringroad.ship.retry import RetryPolicy
 from ringroad.ship.store.locks import keep_running
 from ringroad.ship.store.reports import fold_reports
 from ringroad.storage.db import Connection, connect, transaction
-from support.fleet import CountingIds, Story, add_vehicles, fill_programme, wait_for_locks
+from support.fleet import ANY_WARNING, CountingIds, Story, add_vehicles, fill_programme, wait_for_locks
 
 pytestmark = pytest.mark.engines
 
@@ -314,3 +314,59 @@ def entries_read(conn: Connection) -> int:
     ).fetchone()
     assert row is not None
     return int(row["n"])
+
+
+@pytest.mark.parametrize("gateway", ["ddi", "native"])
+def test_a_recall_waits_for_no_campaign_that_somebody_moves_nor_for_its_vehicles(
+    story: Story, other: Connection, gateway: str
+) -> None:
+    add_vehicles(story.conn, range(4), gateway=gateway)
+    story.start(waves=())
+    if gateway == "native":
+        story.tick()
+    recall = Story(story.conn, story.ids)
+    recall.now = story.now
+    recall.plan(release="release_3.0.0", waves=(), recall=True)
+    other.execute("BEGIN")
+    act(story, other, store.pause, reason="stop now")
+    story.conn.execute("SET lock_timeout = '2s'")
+    recall.approve_and_start(recall=True)  # while the other one is being paused
+    recall.tick()
+    other.execute("ROLLBACK")
+    assert (len(story.vehicles("offered")), story.campaign().state) == (4, CampaignState.RUNNING)
+    one, *rest = story.vehicles("offered")
+    with other.transaction(force_rollback=True):
+        other.execute("SELECT FROM assignment WHERE action_id = %s FOR UPDATE", [one.action_id])
+        recall.tick()  # while somebody writes one of its actions
+        assert [each.action_id for each in story.vehicles("offered")] == [one.action_id]
+        assert len(recall.vehicles("offered")) == len(rest)
+    recall.tick()
+    assert (story.vehicles("offered"), len(recall.vehicles("offered"))) == ([], 4)
+
+
+def test_who_pauses_a_campaign_waits_for_a_recall_that_starts_and_finds_what_gave_way(
+    story: Story, other: Connection, pg_url: str
+) -> None:
+    add_vehicles(story.conn, range(4))
+    story.start(waves=())
+    recall = Story(story.conn, story.ids)
+    recall.now = story.now
+    recall.plan(release="release_3.0.0", waves=(), recall=True)
+    pause = in_transaction(other, lambda: act(story, other, store.pause, reason="stop now"))
+    begun = threading.Event()
+    with closing(connect(pg_url)) as look, at_once(lambda: (begun.wait(60), pause())) as failed:
+        with transaction(story.conn):
+            store.approve(
+                story.conn, story.ids, campaign_id=recall.campaign_id, generation=recall.campaign().generation, actor="ben",
+                four_eyes=True, acknowledged=ANY_WARNING, now=story.now, recall=True,
+            )  # fmt: skip
+        with transaction(story.conn):
+            store.start(
+                story.conn, story.ids, campaign_id=recall.campaign_id, generation=recall.campaign().generation,
+                actor="ann", now=story.now,
+            )  # fmt: skip
+            begun.set()
+            wait_for_locks(look, 1)
+    assert failed == []
+    assert (story.campaign().state, story.vehicles("offered")) == (CampaignState.PAUSED, [])
+    assert len(recall.vehicles("offered")) == 4

@@ -114,3 +114,20 @@ def test_harm_of_few_outcomes_says_why_and_is_accepted_by_name_once(story: Story
     story.tick()
     story.approve_and_start()
     assert story.campaign().state == "running"
+
+
+@pytest.mark.parametrize("began", [True, False])
+def test_a_vehicle_that_began_to_install_and_is_silent_after_the_abort_is_harm(
+    story: Story, *, began: bool
+) -> None:
+    """An abort asks a vehicle to cancel, which it answers; what it does to an ECU is not undone by the question."""
+    story.start(waves=(2,))
+    for action in story.vehicles("offered"):
+        story.ddi(action, "proceeding" if began else "download")
+    story.later(1)
+    story.tick()
+    _abort(story)
+    story.later(8 * 86_400)
+    story.tick()
+    assert {each.state for each in story.vehicles()} >= {"expired"}
+    assert (CODE in _codes(story)) == began
