@@ -120,6 +120,22 @@ def test_a_person_confirms_and_the_vehicle_takes_part_again(world: World) -> Non
     assert world.versions() == {"3.0.0"}
 
 
+def test_the_server_that_was_declined_hears_that_nothing_is_blocked_any_more(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lose(world)
+    world.order(action_id=2)
+    assert drive(world) == "ROLLBACK_FAILED"
+    assert vehicle(world, "unblock") == 0
+    assert drive(world) == "IDLE"
+    *_, last = world.server.reports.values()
+    assert (last.action_id, last.state, last.code) == (2, "IDLE", "unblocked")
+    capsys.readouterr()
+    assert vehicle(world, "status") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["code"], shown["detail"]) == ("unblocked", "no ECU was touched: journal_missing")
+
+
 def test_a_journal_older_than_what_the_server_has_is_damage(world: World) -> None:
     old = (world.folder / JOURNAL_NAME).read_bytes()
     world.order(action_id=2, version="3.0.0", counter=3)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ringroad.cli import run
@@ -74,6 +76,37 @@ def test_an_ecu_that_a_workshop_flashed_is_not_flashed_again(tmp_path: Path) -> 
     assert unblock(world) == 0
     assert asyncio.run(world.drive()) == "ROLLED_BACK"
     assert "erase" not in brake.verbs
+
+
+def test_an_image_that_left_the_store_is_named_and_fetched_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = blocked(tmp_path / "vehicle")
+    world.ecus["brake"].answers.clear()
+    old = hashlib.sha256(content_of("brake", "1.0.0")).hexdigest()
+    (world.folder / "images" / old).unlink()
+    assert run(["vehicle", "unblock", "--data", str(world.folder)], {}) == 0
+    assert (
+        "for brake is not in images/ any more: it is fetched from the server first" in capsys.readouterr().out
+    )
+    assert asyncio.run(world.drive()) == "ROLLED_BACK"
+    assert world.versions() == {"1.0.0"}
+
+
+def test_an_ecu_that_was_exchanged_is_named_and_nothing_is_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = blocked(tmp_path / "vehicle")
+    ecus = [
+        msgspec.structs.replace(ecu, serial="another") if ecu.name == "brake" else ecu
+        for ecu in world.config.ecus
+    ]
+    write_config(world.folder, msgspec.structs.replace(world.config, ecus=tuple(ecus)), durability="buffered")
+    assert run(["vehicle", "unblock", "--data", str(world.folder)], {}) == 0
+    said = capsys.readouterr().out
+    assert "no ECU is touched" in said
+    assert "is not in the vehicle any more: what is there in its place needs its software" in said
+    assert read_state(world.folder).state == "IDLE"
 
 
 def test_past_the_commit_point_the_mended_ecu_takes_what_the_others_run(tmp_path: Path) -> None:

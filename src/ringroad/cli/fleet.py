@@ -176,7 +176,12 @@ def _head(row: Mapping[str, Any]) -> str:
             ("gateway", row["gateway"]),
             ("release", release),
             ("shut out", "yes; ringroad fleet invite lets it in again" if row.get("shut_out") else ""),
-            ("blocked", row["blocked_reason"]),
+            (
+                "blocked",
+                f"{row['blocked_reason']}; a technician beside it mends it, then: ringroad vehicle unblock"
+                if row["blocked_reason"]
+                else "",
+            ),
             ("born", exactly(row["born_at"])),
             ("last report", exactly(row["last_report_at"])),
             ("heard of", exactly(row["heard_at"]) if row.get("heard_at") else "never"),

@@ -54,7 +54,15 @@ from ringroad.vehicle.states import (
     tried_ecu,
 )
 from ringroad.vehicle.unblock import LOOK_S as UNBLOCK_LOOK_S
-from ringroad.vehicle.unblock import UNBLOCK_NAME, left_undone, say_unblock, take_back, unblocked
+from ringroad.vehicle.unblock import (
+    UNBLOCK_NAME,
+    exchanged,
+    image_for,
+    left_undone,
+    say_unblock,
+    take_back,
+    unblocked,
+)
 
 if TYPE_CHECKING:
     from ringroad.cli.shell import Shell
@@ -209,7 +217,7 @@ def unblock(shell: Shell, folder: Path) -> None:
     except Conflict:
         before = read_state(folder)
         unblock_running(folder, shell.clock, within_s=UNBLOCK_S_MAX)
-        _show_unblocked(shell, before, ecus, how=", while it runs")
+        _show_unblocked(shell, folder, before, ecus, how=", while it runs")
         return
     try:
         memory = Memory(folder, clock=shell.clock, ids=shell.ids, durability="fsync")
@@ -222,21 +230,30 @@ def unblock(shell: Shell, folder: Path) -> None:
             memory.close()
     finally:
         lock.close()
-    _show_unblocked(shell, before, ecus)
+    _show_unblocked(shell, folder, before, ecus)
 
 
 def _show_unblocked(
-    shell: Shell, before: CampaignState, ecus: Sequence[EcuOnBoard], *, how: str = ""
+    shell: Shell, folder: Path, before: CampaignState, ecus: Sequence[EcuOnBoard], *, how: str = ""
 ) -> None:
     """Say what follows for the ECUs of the vehicle that was blocked."""
-    left = [ecu.target.ecu_target.name for ecu in left_undone(before, ecus)]
+    left = left_undone(before, ecus)
+    names = [ecu.target.ecu_target.name for ecu in left]
     entry = unblocked(before, ecus, now=shell.clock.now())
     if isinstance(entry, Unblocked):
         said, state = f"; no ECU is touched, look at what each runs: {before.code}: {before.detail}", "IDLE"
+        for ecu in exchanged(before, ecus):
+            name = ecu.target.ecu_target.name
+            said += f"\n{name} {ecu.serial} is not in the vehicle any more: what is there in its place needs its software by your own tools"
     else:
         where = "on to what it shall run" if entry.state == "COMMITTING" else "back to what it ran before"
-        said, state = f"; it is brought {where} once the vehicle runs: {', '.join(left)}", entry.state
-    shell.show({"state": state, "ecus": left}, text=f"unblocked{how}{said}")
+        said, state = f"; it is brought {where} once the vehicle runs: {', '.join(names)}", entry.state
+        wanted = [(ecu, image) for ecu in left if (image := image_for(before, ecu)) is not None]
+        for ecu, image in wanted:
+            if not (folder / IMAGES_NAME / image.sha256).exists():
+                name = ecu.target.ecu_target.name
+                said += f"\n{image.filename} for {name} is not in {IMAGES_NAME}/ any more: it is fetched from the server first"
+    shell.show({"state": state, "ecus": names}, text=f"unblocked{how}{said}")
 
 
 def unblock_running(folder: Path, clock: Clock, *, within_s: float) -> None:

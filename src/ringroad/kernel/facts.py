@@ -153,6 +153,7 @@ class FactKind(StrEnum):
     VEHICLE_ROLLED_BACK = "vehicle.rolled_back"
     VEHICLE_DEADLINE_PASSED = "vehicle.deadline_passed"
     VEHICLE_BLOCKED = "vehicle.blocked"
+    VEHICLE_UNBLOCKED = "vehicle.unblocked"
     VEHICLE_CONSENTED = "vehicle.consented"
     VEHICLE_DECLINED = "vehicle.declined"
     VEHICLE_STANDING_CONSENT = "vehicle.standing_consent"
@@ -309,6 +310,7 @@ STAGE_OF: Mapping[FactKind, Stage | None] = MappingProxyType(
         FactKind.VEHICLE_ROLLED_BACK: Stage.SHIP,
         FactKind.VEHICLE_DEADLINE_PASSED: Stage.SHIP,
         FactKind.VEHICLE_BLOCKED: Stage.SHIP,
+        FactKind.VEHICLE_UNBLOCKED: Stage.SHIP,
         FactKind.VEHICLE_CONSENTED: Stage.SHIP,
         FactKind.VEHICLE_DECLINED: Stage.SHIP,
         FactKind.VEHICLE_STANDING_CONSENT: Stage.SHIP,

@@ -964,6 +964,10 @@ UPDATE device_report r SET applied_at = :now, outcome = m.outcome
 UPDATE vehicle SET blocked_reason = :reason, generation = generation + 1
  WHERE vin = ANY (:vins) AND blocked_reason IS NULL RETURNING vin;
 
+-- name: free_vehicles
+UPDATE vehicle SET blocked_reason = NULL, generation = generation + 1
+ WHERE vin = ANY (:vins) AND blocked_reason = :reason RETURNING vin;
+
 -- name: set_vehicle_releases!
 UPDATE vehicle v SET release_id = m.release_id, generation = v.generation + 1
   FROM unnest(:vins::text[], :release_ids::text[]) AS m (vin, release_id)

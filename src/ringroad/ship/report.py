@@ -8,6 +8,7 @@ Invariants:
     A native vehicle's word that it succeeded does not close its action; its signed manifest does.
     A DDI client's word does not either, unless its plan says that it is to be taken (`claims.py`).
     What cannot be read changes nothing and is kept.
+    A blocked vehicle says ROLLBACK_FAILED in whatever it says, until a technician unblocks it and its ECUs are whole.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ _NATIVE = {
     "COMMITTING": Evidence.BEGAN,
     "ROLLING_BACK": Evidence.BEGAN,
 }
+_AT_REST = sorted((TERMINAL_STATES | {"IDLE"}) - {"ROLLBACK_FAILED"})
 _OUTCOME = {
     Evidence.CONFIRMED: AssignmentState.INSTALLED,
     Evidence.DOWNLOADED: AssignmentState.DOWNLOADED,
@@ -126,6 +128,15 @@ def read_evidence(
     parts = [shown, _percent(body.get("done_bytes"), body.get("total_bytes"))]
     parts += [str(body.get(name) or "") for name in ("ecu", "ecu_state", "code", "detail")]
     return evidence, " ".join(part for part in parts if part)[:DETAIL_CHARS_MAX]
+
+
+def takes_part(body: Mapping[str, Any]) -> bool:
+    """Say whether a native vehicle that was blocked tells by this report that it takes part again.
+
+    Args:
+        body: of a stored report.
+    """
+    return body.get("gateway") == "native" and body.get("state") in _AT_REST and not body.get("ecu")
 
 
 def declined_by(who: str) -> str:

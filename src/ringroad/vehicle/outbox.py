@@ -33,6 +33,7 @@ from ringroad.vehicle.states import (
     Opened,
     Refused,
     Tried,
+    Unblocked,
     tried_ecu,
 )
 
@@ -134,6 +135,8 @@ def report_of(sequence: int, entry: Entry, after: CampaignState) -> Report | Non
     that is sent again after a restart is recognised.
     """
     action_id = entry.action_id if isinstance(entry, Declined) else after.action_id
+    if isinstance(entry, Unblocked) and action_id is None and after.finished:
+        action_id = after.finished[-1]  # declined while it was blocked: that is how the server knows of it
     if action_id is None:
         return None
     if (
@@ -162,6 +165,8 @@ def report_of(sequence: int, entry: Entry, after: CampaignState) -> Report | Non
             detail = f"report {refused.report.id} was refused as {refused.code}; {after.refused_count} so far"
         case Declined(at=at, detail=detail):
             ecu, ecu_state, code = "", "", BLOCKED
+        case Unblocked(at=at):
+            ecu, ecu_state, code, detail = "", "", after.code, after.detail
         case _:
             return None
     return Report(

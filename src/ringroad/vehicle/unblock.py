@@ -22,6 +22,7 @@ import structlog
 
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import RingroadError
+from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.decide import COMMIT_FAILED
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import Durability, replace_file
@@ -47,12 +48,26 @@ def left_undone(state: CampaignState, on_board: Collection[EcuOnBoard]) -> tuple
 
     None, if the journal keeps no plan, or one of them was exchanged since.
     """
+    return () if exchanged(state, on_board) else _undone(state)
+
+
+def exchanged(state: CampaignState, on_board: Collection[EcuOnBoard]) -> tuple[EcuPlan, ...]:
+    """Return the ECUs that a blocked update left undone and that are not in the vehicle any more."""
+    serials = {ecu.serial for ecu in on_board}
+    return tuple(ecu for ecu in _undone(state) if ecu.serial not in serials)
+
+
+def image_for(state: CampaignState, ecu: EcuPlan) -> VerifiedTarget | None:
+    """Return the image that an ECU of a blocked update is brought to; None: it has that in its other bank."""
+    return ecu.target if state.code == COMMIT_FAILED else ecu.backup
+
+
+def _undone(state: CampaignState) -> tuple[EcuPlan, ...]:
     group = state.group()
     if not state.blocked or state.plan is None or group is None:
         return ()
     undone = set(EcuState) - {EcuState.COMMITTED} if state.code == COMMIT_FAILED else TOUCHED
-    left = [serial for serial in group.ecus if state.ecus[serial] in undone]
-    return tuple(map(state.plan.ecu, left)) if set(left) <= {ecu.serial for ecu in on_board} else ()
+    return tuple(state.plan.ecu(serial) for serial in group.ecus if state.ecus[serial] in undone)
 
 
 def unblocked(state: CampaignState, on_board: Collection[EcuOnBoard], *, now: datetime) -> Moved | Unblocked:

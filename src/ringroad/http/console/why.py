@@ -121,7 +121,8 @@ def _barred(v: VehicleView, *, title: str) -> Why:
         title=title,
         text=f"The vehicle is blocked: {v.blocked_reason}.",
         tone="bad",
-        next="Nothing is offered to a blocked vehicle. Look at its reports, mend it, then unblock it.",
+        next="Nothing is offered to it. Its reports name the ECU. A technician beside it mends that, then says:"
+        " ringroad vehicle unblock. The vehicle brings its ECUs back, tells so, and is free again.",
     )
 
 

@@ -28,6 +28,7 @@ from ringroad.ship.report import (
     decide_report,
     detail_kept,
     read_evidence,
+    takes_part,
 )
 from ringroad.ship.retry import RetryPolicy, RetryReason, decide_retry, not_delivered, reason_of
 from ringroad.ship.store.batches import RECONCILER, append_by_wave, wave_fact_id
@@ -162,6 +163,7 @@ def fold_reports(conn: Connection, ids: Ids, *, now: datetime, rows_max: int = F
     _write_moves(conn, ids, [action for action in moved if action.again_at is None], now=now)
     _try_again(conn, ids, [action for action in moved if action.again_at is not None], now=now)
     _block(conn, ids, blocked, now=now)
+    _free(conn, ids, reports, now=now)
     SQL.mark_applied(conn, now=now, ids=[row["id"] for row in reports], outcomes=outcomes)
     applied = sum(outcome == "applied" for outcome in outcomes)
     return Folded(read=len(reports), applied=applied, refused=len(reports) - applied)
@@ -452,4 +454,20 @@ def _block(conn: Connection, ids: Ids, blocked: Mapping[str, _Action], *, now: d
             conn, ids, kind=FactKind.VEHICLE_BLOCKED, subject=vin, actor=f"vehicle:{vin}", now=now,
             lap_id=action.row["lap_id"], causes=last_of(conn, vin),
             body={"reason": BLOCKED, "campaign_id": action.row["campaign_id"], "action_id": action.row["action_id"]},
+        )  # fmt: skip
+
+
+def _free(conn: Connection, ids: Ids, reports: Sequence[Mapping[str, Any]], *, now: datetime) -> None:
+    """Let vehicles that were blocked, and say last that they rest, take part in campaigns, whatever became of the action."""
+    freed: set[str] = set()
+    for report in reports:
+        if takes_part(report["body"]):
+            freed.add(report["vin"])
+        elif report["body"].get("state") == BLOCKED:
+            freed.discard(report["vin"])
+    for row in list(SQL.free_vehicles(conn, vins=sorted(freed), reason=BLOCKED)) if freed else ():
+        vin = row["vin"]
+        append_fact(
+            conn, ids, kind=FactKind.VEHICLE_UNBLOCKED, subject=vin, actor=f"vehicle:{vin}", now=now,
+            causes=last_of(conn, vin), body={"reason": BLOCKED},
         )  # fmt: skip
