@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.kernel.hours import OwnHours
 from ringroad.loop.campaigns import plan_campaign
+from ringroad.loop.joining import join_running
 from ringroad.loop.reconciler import evaluate, tick
 from ringroad.ship import store
 from ringroad.ship.gate import Advance, Finish, GatePolicy, Halt, Hold, Pause
@@ -26,6 +28,7 @@ from ringroad.ship.plan import PlanRequest
 from ringroad.ship.replay import decide_again
 from ringroad.ship.store.schedules import count_reached, set_schedules
 from ringroad.storage.db import Connection, connect, transaction
+from ringroad.storage.lake import Lake
 from ringroad.storage.ledger import append_fact, read_facts
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme, vin
 
@@ -241,14 +244,26 @@ def test_nobody_accepts_missing_reports_where_none_is_missing(story: Story) -> N
         )  # fmt: skip
 
 
-def test_a_campaign_that_vehicles_may_join_waits_for_them_and_does_not_pause(story: Story) -> None:
+def test_silence_pauses_a_campaign_that_vehicles_may_join_too_and_an_approver_goes_on(
+    story: Story, tmp_path: Path
+) -> None:
     add_vehicles(story.conn, range(6))
     story.start(waves=(3,), late_joiners="included")
     story.later(3_601)
     assert story.tick().expired == 3
     newest = store.list_gate_decisions(story.conn, story.campaign_id)[0]
-    assert (newest["decision"], newest["reason"]) == ("hold", "too_few_reports")
-    assert story.campaign().state is CampaignState.RUNNING
+    assert (newest["decision"], newest["reason"]) == ("pause", "too_few_reports_for_good")
+    paused = story.campaign()
+    assert paused.state is CampaignState.PAUSED
+    joiner = add_vehicles(story.conn, [6])[0]
+    with transaction(story.conn):
+        store.resume(
+            story.conn, story.ids, campaign_id=story.campaign_id, actor="ben", now=story.now,
+            generation=paused.generation, without_reports=True,
+        )  # fmt: skip
+    assert [decision for _, decision in story.tick().decisions] == [Advance("silence_accepted")]
+    join_running(story.conn, story.ids, Lake(tmp_path), {}, now=story.now)
+    assert joiner in {action.vin for action in story.vehicles()}
 
 
 def test_what_a_person_writes_decides_nothing_of_who_resumes(story: Story) -> None:

@@ -191,7 +191,7 @@ def evaluate(
         "reports_waiting": reports_waiting,
         "harm_named": True,
         "harm_ends": True,
-        "silence_pauses": plan.request.late_joiners == "frozen",  # one that joins may bring the outcome
+        "silence_pauses": True,
         "silence_accepted": store.is_silence_accepted(conn, campaign),
         "pauses_last": True,
         "unknown_holds": True,
