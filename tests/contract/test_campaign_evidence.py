@@ -24,7 +24,14 @@ from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import WaveSize
 from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.replay import decide_again, word_of
-from ringroad.ship.store.evidence import newest_reading, read_past, read_ticks, record_reading, replay
+from ringroad.ship.store.evidence import (
+    read_past,
+    read_reading,
+    read_through,
+    read_ticks,
+    record_reading,
+    replay,
+)
 from ringroad.ship.store.schedules import set_schedules
 from ringroad.storage.db import Connection, transaction
 from ringroad.storage.lake import ExposureRow, FaultRow, Lake, Rows, to_us
@@ -120,6 +127,32 @@ def test_a_control_group_is_held_back_and_told_nothing(story: Story) -> None:
     assert taking_part.isdisjoint(held(story))
     codes = {finding["code"]: finding["severity"] for finding in plan.findings}
     assert codes["control_group_small"] == "warning"
+
+
+@pytest.mark.parametrize(
+    "jump", [timedelta(days=400), timedelta(days=7), timedelta(hours=1), timedelta(days=-7)]
+)
+def test_one_look_by_a_wrong_clock_keeps_no_harm_from_being_read(
+    story: Story, road: Road, jump: timedelta
+) -> None:
+    story.start(gate=GATE, control=WaveSize(vehicles=20), waves=(15,))
+    updated = install(story)
+    road.drive(updated, since=story.now, minutes=5)
+    road.drive(held(story), since=T0, minutes=6)
+    story.later(300)
+    assert read(story, road) is not None
+    right, story.now = story.now, story.now + jump
+    ahead = read(story, road)
+    assert (ahead is not None) == (timedelta(0) < jump)
+    story.now = right
+    story.tick()
+    road.drive(updated, since=story.now, minutes=5, faults=updated)
+    road.drive(held(story), since=story.now, minutes=5)
+    story.later(420)
+    found = read(story, road)
+    assert found is not None
+    assert found.refused == "fault"
+    assert [decision for _, decision in story.tick().decisions] == [Halt("worse_than_control: fault")]
 
 
 def test_without_a_control_group_the_plan_is_blocked(story: Story) -> None:
@@ -309,7 +342,8 @@ def test_a_reading_can_be_computed_again_from_its_counts(story: Story, road: Roa
     assert len({reading.readings for reading in saved}) == 3
     for reading in saved:
         assert replay(story.conn, story.campaign_id, reading) == reading.readings
-    assert newest_reading(story.conn, story.campaign_id) == saved[-1]
+    assert read_through(story.conn, story.campaign_id, until_us=to_us(story.now)) == saved[-1].through_us
+    assert read_reading(story.conn, story.campaign_id, saved[-1].id) == saved[-1]
 
 
 def test_what_arrives_late_is_counted_in_the_tick_of_its_own_time(story: Story, road: Road) -> None:
@@ -366,7 +400,7 @@ def test_a_campaign_whose_plan_does_not_read_back_keeps_no_other_from_its_eviden
     story.conn.execute("UPDATE campaign SET plan_id = 'plan_broken' WHERE id = %s", [broken])
     story.later(240)
     assert read_due(story.conn, story.ids, road.lake, now=story.now) == 1
-    assert newest_reading(story.conn, story.campaign_id) is not None
+    assert read_through(story.conn, story.campaign_id, until_us=to_us(story.now)) > 0
 
 
 def test_who_comes_second_keeps_nothing(story: Story, road: Road) -> None:

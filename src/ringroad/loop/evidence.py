@@ -7,7 +7,9 @@ Once per tick of a campaign with a sequential gate:
 3. Each metric that has a control group is measured over the ticks of the last days, late arrivals included.
 4. What is new is appended, and what all of it says; the reconciler decides on it.
 
-Invariant: a stretch is read once; who comes second keeps nothing.
+Invariants:
+    A stretch is read once; who comes second keeps nothing.
+    What was read by a clock that was ahead keeps nobody from reading by one that is right.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ from ringroad.ship.store.control import judge_control
 from ringroad.ship.store.evidence import (
     SavedReading,
     compared_campaigns,
-    newest_reading,
     read_episodes,
+    read_through,
     read_ticks,
     record_reading,
 )
@@ -89,8 +91,7 @@ def read_campaign_evidence(
     tick_us = policy.tick_s * 1_000_000
     started_us = to_us(started.event_at) // tick_us * tick_us
     until_us = (to_us(now) - policy.late_s * 1_000_000) // tick_us * tick_us
-    newest = newest_reading(conn, campaign_id)
-    read_us = max(started_us, newest.through_us if newest else 0)
+    read_us = max(started_us, read_through(conn, campaign_id, until_us=to_us(now)))
     if until_us <= read_us:
         return None
     with transaction(conn):

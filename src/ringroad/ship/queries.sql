@@ -825,6 +825,9 @@ INSERT INTO gate_reading (campaign_id, through_us, last_tick_id, readings, polic
 VALUES (:campaign_id, :through_us, :last_tick_id, :readings, :policy, :refused, :now)
     ON CONFLICT (campaign_id, through_us) DO NOTHING RETURNING id;
 
+-- name: read_through$
+SELECT max(through_us) FROM gate_reading WHERE campaign_id = :campaign_id AND through_us <= :until_us;
+
 -- name: reading^
 SELECT id, campaign_id, through_us, last_tick_id, readings, policy, refused, read_at
   FROM gate_reading WHERE campaign_id = :campaign_id AND id = :reading_id;

@@ -143,10 +143,12 @@ def record_reading(
     )  # fmt: skip
 
 
-def newest_reading(conn: Connection, campaign_id: str) -> SavedReading | None:
-    """Return the newest reading of a campaign; None before the first."""
-    row = SQL.newest_reading(conn, campaign_id=campaign_id)
-    return None if row is None else _reading(row)
+def read_through(conn: Connection, campaign_id: str, *, until_us: int) -> int:
+    """Return through when a campaign's evidence was read, microseconds since 1970; 0 before the first reading.
+
+    What a clock that was ahead read through a time later than `until_us` is left out.
+    """
+    return SQL.read_through(conn, campaign_id=campaign_id, until_us=until_us) or 0
 
 
 def read_reading(conn: Connection, campaign_id: str, reading_id: int) -> SavedReading:
