@@ -147,10 +147,10 @@ def run_day(day: Day, available: Available | None, works: Floats) -> Outcome:
     ready, turns = day.ready_min[order], day.turn_min
     release = np.maximum(turns, ready)
     left = np.zeros((len(order), STATIONS))
-    none = np.zeros(0)
+    none, never = np.zeros(0), np.zeros((STATIONS, 0))
     flow(
         np.arange(len(order)), works[: len(order)], np.maximum.accumulate(release), np.full(STATIONS, 3),
-        np.zeros(STATIONS), np.zeros(STATIONS + 1, dtype=np.int64), np.zeros(0, dtype=np.int64), none,
+        np.zeros(STATIONS), never, never, np.zeros(STATIONS + 1, dtype=np.int64), np.zeros(0, dtype=np.int64), none,
         np.zeros((len(order), 0), dtype=np.int64), np.zeros((0, 1)), left,
     )  # fmt: skip
     before = np.maximum(turns, np.concatenate(([-np.inf], left[:-1, 0])))

@@ -224,12 +224,13 @@ def by_events(line: Line) -> tuple[Floats, int]:
 
 
 def by_flow(line: Line) -> Floats:
-    """Return when each vehicle leaves, from the max-plus kernel, which knows only stations, rooms and crews."""
+    """Return when each vehicle leaves, from the max-plus kernel, which knows only stations, rooms, breakdowns and crews."""
     given = kernel_arrays(line)
     left = np.zeros((len(line.order), len(line.places)))
     flow(
         given["order"], given["work"], given["release"], given["plan"][:, 0].copy(), given["times"][:, 0].copy(),
-        given["crew_from"], given["crews"], given["crew_hold"], given["wants"], given["crew_busy"], left,
+        given["down_from"], given["down_to"], given["crew_from"], given["crews"], given["crew_hold"], given["wants"],
+        given["crew_busy"], left,
     )  # fmt: skip
     finish = np.full(len(line.work), np.nan)
     finish[line.order] = left[:, -1]

@@ -50,7 +50,7 @@ def test_a_picture_has_the_times_of_the_flow_kernel(seed: int) -> None:
     left = np.zeros((25, 4))
     flow(
         np.arange(25), arrays.mean, np.array([(n - 5) * arrays.takt_s for n in range(25)]),
-        arrays.plan[:, 0].copy(), arrays.times[:, 0].copy(), arrays.crew_from, arrays.crews, arrays.crew_hold,
+        arrays.plan[:, 0].copy(), arrays.times[:, 0].copy(), np.zeros((4, 0)), np.zeros((4, 0)), arrays.crew_from, arrays.crews, arrays.crew_hold,
         arrays.wants, np.zeros((1, 2)), left,
     )  # fmt: skip
     visits = picture(line(seed), orders, on_line=5)

@@ -77,6 +77,25 @@ def test_breakdowns_rework_operators_and_carriers_are_as_in_simpy(seed: int) -> 
     )  # seconds; sums in another order
 
 
+def with_breakdowns(seed: int) -> Line:
+    """A flow line whose stations stand never, from the start, many times, or over the end of the day."""
+    line, rng = random_line(seed, full=False), np.random.default_rng(1_000 + seed)
+    kinds = [([], []), ([0.0, 900.0], [rng.uniform(9, 999), 99.0]), (rng.exponential(300, 40), rng.exponential(99, 40)),
+             ([rng.uniform(9, 2_000)], [1e6]), (rng.exponential(20, 99), rng.exponential(9, 99))]  # fmt: skip
+    chosen = [kinds[kind] for kind in rng.permutation(len(kinds))]
+    line.up, line.down = [list(map(float, up)) for up, _ in chosen], [list(map(float, d)) for _, d in chosen]
+    return line
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_flow_line_that_breaks_down_has_the_same_times_in_both_kernels_and_in_simpy(seed: int) -> None:
+    line = with_breakdowns(seed)
+    expected, _ = simulate(line)
+    assert np.isfinite(expected).all()
+    np.testing.assert_array_equal(by_flow(line), by_events(line)[0])
+    np.testing.assert_allclose(by_flow(line), expected, rtol=1e-12, atol=1e-9)  # seconds; in another order
+
+
 def plain(work: list[list[float]], **changes: Any) -> Line:
     stations = len(work[0])
     none: list[list[float]] = [[] for _ in range(stations)]
@@ -100,6 +119,16 @@ def plain(work: list[list[float]], **changes: Any) -> Line:
         (plain([[1], [1], [1]], crews=[(0, 1, 4.0, {0, 1, 2})]), [1, 5, 9]),
         (plain([[1], [1], [1]], crews=[(0, 2, 4.0, {0, 1, 2})]), [1, 2, 5]),
         (plain([[1], [1], [1]], crews=[(0, 1, 4.0, {0, 2})]), [1, 2, 5]),
+        (plain([[4], [4]], up=[[3.0]], down=[[10.0]]), [14, 18]),
+        (plain([[4], [4]], up=[[1.0, 1.0]], down=[[1.0, 1.0]]), [6, 10]),
+        (plain([[4], [4]], up=[[6.0]], down=[[1_000.0]]), [4, 1_008]),
+        (plain([[4], [4]], up=[[10.0]], down=[[10.0]], release=[100.0, 100.0]), [104, 108]),
+        (plain([[4], [4]], up=[[10.0]], down=[[10.0]], release=[15.0, 15.0]), [24, 28]),
+        (
+            plain([[1, 9], [1, 1]], places=[2, 1], up=[[3.0], []], down=[[4.0], []]),
+            [10, 11],
+        ),  # while it waits
+        (plain([[1], [1]], crews=[(0, 1, 4.0, {0, 1})], up=[[0.5]], down=[[9.0]]), [10, 11]),
     ],
 )
 def test_small_lines_have_the_times_one_finds_by_hand(line: Line, finish: list[float]) -> None:
@@ -110,16 +139,12 @@ def test_small_lines_have_the_times_one_finds_by_hand(line: Line, finish: list[f
 @pytest.mark.parametrize(
     ("line", "finish"),
     [
-        (plain([[4], [4]], up=[[3.0]], down=[[10.0]]), [14, 18]),
-        (plain([[4], [4]], up=[[1.0, 1.0]], down=[[1.0, 1.0]]), [6, 10]),
         (plain([[2], [2], [2]], bad=np.array([[1], [0], [0]])), [9, 4, 6]),
         (plain([[2, 2], [2, 2]], operators=[0, 0], transfer=[0.0, 0.5]), [6, 8]),
         (plain([[1, 1], [1, 1]], carriers=[-1, 0], transfer=[0.0, 2.0], returns=[0.0, 3.0]), [4, 9]),
     ],
 )
-def test_breakdowns_rework_operators_and_carriers_cost_what_one_finds_by_hand(
-    line: Line, finish: list[float]
-) -> None:
+def test_rework_operators_and_carriers_cost_what_one_finds_by_hand(line: Line, finish: list[float]) -> None:
     for found in (by_events(line)[0], simulate(line)[0]):
         assert found.tolist() == finish
 
@@ -217,6 +242,26 @@ def test_extra_work_is_in_the_mean_and_a_shared_pool_in_the_plan() -> None:
     assert arrays.mean.tolist() == [[60, 75], [60, 55]]
     assert arrays.plan.tolist() == [[2, 0, -1, 0], [3, 0, 1, 0]]
     assert (arrays.needs_events, line_arrays(LINE, []).needs_events) == (True, False)
+
+
+BREAKS = replace(
+    LINE, stations=tuple(replace(each, uptime_s=900, repair_s=200) for each in STATIONS), pools={"crowd": 50}
+)
+CROWD = replace(BREAKS, stations=tuple(replace(each, operators="crowd") for each in BREAKS.stations))
+
+
+@pytest.mark.parametrize("stops", [{}, {"b": 700.0}, {"a": 60.0, "b": 90_000.0}])
+def test_a_line_that_breaks_down_or_stands_needs_no_events_and_has_the_times_it_has_with_them(
+    stops: dict[str, float],
+) -> None:
+    placed, plans = orders(40, roofs=12), [list(range(40)), list(range(39, -1, -1))]
+    fast, slow = (line_arrays(line, placed, stops=stops) for line in (BREAKS, CROWD))
+    assert (fast.needs_events, slow.needs_events) == (False, True)
+    found, expected = (
+        replicate(each, plans, on_line=5, replications=60, seed=3, threads=2) for each in (fast, slow)
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize(

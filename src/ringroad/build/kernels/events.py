@@ -1,4 +1,4 @@
-"""When does each vehicle leave a line with breakdowns, rework, shared operators and carriers? Machine code.
+"""When does each vehicle leave a line with rework, shared operators and carriers? Machine code.
 
 A heap of events, and a list of what each event makes possible at its moment; the list is worked off first in,
 first out. The rules, the same as those of the oracle in the tests:
@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 
 from ringroad.build.kernels.compiled import compiled, part
-from ringroad.build.kernels.flow import Floats, Ints
+from ringroad.build.kernels.flow import Floats, Ints, works_until
 
 # Columns of `plan`, one row for each station
 PLACES: Final = 0  # vehicles in it and in the room before it
@@ -130,25 +130,6 @@ def _later(todo: Ints, counts: Ints, what: int, station: int) -> None:
 
 
 @part
-def _works_until(
-    now: Ints, down_from: Floats, down_to: Floats, station: int, start: float, work: float
-) -> float:
-    """Return when work that begins at `start` ends, with the breakdowns in between."""
-    breakdown = now[station, _DOWN]
-    while breakdown < down_from.shape[1] and down_to[station, breakdown] <= start:
-        breakdown += 1
-    if breakdown < down_from.shape[1] and down_from[station, breakdown] <= start:
-        start = down_to[station, breakdown]
-        breakdown += 1
-    while breakdown < down_from.shape[1] and down_from[station, breakdown] < start + work:
-        work -= down_from[station, breakdown] - start
-        start = down_to[station, breakdown]
-        breakdown += 1
-    now[station, _DOWN] = breakdown
-    return start + work
-
-
-@part
 def _begin(
     work: Floats, down_from: Floats, down_to: Floats, crew_from: Ints, crews: Ints, crew_hold: Floats,
     wants: Ints, crew_busy: Floats, taken: Ints, now: Ints, clock: Floats, heap: Ints, due: Floats,
@@ -164,7 +145,9 @@ def _begin(
         if wants[vehicle, kind] != 0:
             crew_busy[kind, taken[kind] % crews[kind]] = start + crew_hold[kind]
             taken[kind] += 1
-    until = _works_until(now, down_from, down_to, station, start, work[vehicle, station])
+    until, now[station, _DOWN] = works_until(
+        down_from, down_to, station, now[station, _DOWN], start, work[vehicle, station]
+    )
     _push(heap, due, counts, until, _FINISHED, station, 0)
 
 

@@ -110,19 +110,27 @@ def draw_entry(order: Ints, release: Floats, ready: Floats, replication: int, en
 @compiled
 def run_flow(
     seed: int, first: int, last: int, orders: Ints, mean: Floats, factors: Floats, release: Floats, ready: Floats,
-    places: Ints, transfer: Floats, crew_from: Ints, crews: Ints, crew_hold: Floats, wants: Ints,
-    finish: Floats,
+    places: Ints, transfer: Floats, up: Floats, down: Floats, stop: Floats, breakdowns: int, crew_from: Ints,
+    crews: Ints, crew_hold: Floats, wants: Ints, finish: Floats,
 ) -> None:  # fmt: skip
-    """Fill `finish[replication - first, plan, vehicle]` for replications from first up to last, by `flow`."""
+    """Fill `finish[replication - first, plan, vehicle]` for replications from first up to last, by `flow`.
+
+    Breakdowns are drawn too, so many for each station.
+    """
     work = np.empty_like(mean)
     left = np.empty((orders.shape[1], mean.shape[1]))
     entry = np.empty_like(release)
+    down_from, down_to = np.empty((places.shape[0], breakdowns)), np.empty((places.shape[0], breakdowns))
     busy = np.empty((crews.shape[0], 1 + (crews.max() if crews.shape[0] > 0 else 0)))
     for replication in range(first, last):
         draw_work(seed, replication, mean, factors, work)
+        draw_breakdowns(seed, replication, release[0], up, down, stop, down_from, down_to)
         for plan in range(orders.shape[0]):
             draw_entry(orders[plan], release, ready, replication, entry)
-            flow(orders[plan], work, entry, places, transfer, crew_from, crews, crew_hold, wants, busy, left)
+            flow(
+                orders[plan], work, entry, places, transfer, down_from, down_to, crew_from, crews, crew_hold,
+                wants, busy, left,
+            )  # fmt: skip
             for position in range(orders.shape[1]):
                 finish[replication - first, plan, orders[plan, position]] = left[position, left.shape[1] - 1]
 
@@ -133,7 +141,7 @@ def run_events(
     plan: Ints, times: Floats, pools: Ints, refused: Floats, up: Floats, down: Floats, stop: Floats, breakdowns: int,
     crew_from: Ints, crews: Ints, crew_hold: Floats, wants: Ints, finish: Floats,
 ) -> None:  # fmt: skip
-    """As `run_flow`, by `run_line`, with breakdowns and rework drawn too."""
+    """As `run_flow`, by `run_line`, with rework drawn too."""
     work = np.empty_like(mean)
     bad = np.empty(mean.shape, dtype=np.int64)
     entry = np.empty_like(release)

@@ -50,13 +50,8 @@ class LineArrays:
 
     @property
     def needs_events(self) -> bool:
-        """Whether the line is more than a flow line: breakdowns, stops, rework, shared operators, carriers."""
-        return bool(
-            (self.up > 0).any()
-            or (self.stop > 0).any()
-            or (self.refused > 0).any()
-            or (self.plan[:, 1:3] >= 0).any()
-        )
+        """Whether the line is more than a flow line: rework, shared operators, carriers."""
+        return bool((self.refused > 0).any() or (self.plan[:, 1:3] >= 0).any())
 
 
 def line_arrays(

@@ -81,14 +81,12 @@ def _run(
     """
     crews = (arrays.crew_from, arrays.crews, arrays.crew_hold, arrays.wants)
     drawn = (*which, arrays.mean, arrays.factors, *enters)
+    breaks = (arrays.up, arrays.down, arrays.stop, _breakdowns(arrays, *enters))
     if arrays.needs_events:
-        run_events(
-            *drawn, arrays.plan, arrays.times, arrays.pools, arrays.refused, arrays.up, arrays.down, arrays.stop,
-            _breakdowns(arrays, *enters), *crews, finish,
-        )  # fmt: skip
+        run_events(*drawn, arrays.plan, arrays.times, arrays.pools, arrays.refused, *breaks, *crews, finish)
     else:
         places, transfer = arrays.plan[:, 0].copy(), arrays.times[:, 0].copy()
-        run_flow(*drawn, places, transfer, *crews, finish)
+        run_flow(*drawn, places, transfer, *breaks, *crews, finish)
 
 
 def _breakdowns(arrays: LineArrays, release: Floats, ready: Floats) -> int:
