@@ -82,7 +82,7 @@ def find_problems(source: str) -> tuple[Programme | None, tuple[ProgrammeProblem
         match = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         line = int(match[1]) if match else source.count("\n") + 1
         return None, (ProgrammeProblem(line=line, message=f"not TOML: {error}"),)
-    reader = Reader(lines=locate(source.replace("\r\n", "\n")))
+    reader = Reader(lines=locate(source.replace("\r\n", "\n")), raw=raw)
     programme = _programme(reader, raw)
     problems = tuple(sorted(reader.problems, key=lambda problem: problem.line))
     return (None, problems) if problems or programme is None else (programme, ())

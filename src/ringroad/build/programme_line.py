@@ -19,7 +19,7 @@ from ringroad.build.model import (
 )
 from ringroad.build.sequence.problem import CARS_MAX
 from ringroad.build.toml_lines import Path
-from ringroad.build.toml_reader import Reader
+from ringroad.build.toml_reader import Reader, owner
 
 OPTIONS_MAX: Final = 64  # per variant; car-sequencing instances have up to 26
 FREEZE_MAX: Final = 200  # vehicles; half a shift, and more would leave a replan nothing to move
@@ -34,7 +34,6 @@ SPREAD_PERMILLE_MAX: Final = 2_000
 
 # Keys of a station that are whole numbers: least, most, default.
 _NUMBERS: Final = {
-    "buffer": (1, BUFFER_MAX, BUFFER_DEFAULT),
     "spread_permille": (0, SPREAD_PERMILLE_MAX, SPREAD_PERMILLE_DEFAULT),
     "transfer_s": (0, CYCLE_S_MAX, 0),
     "uptime_s": (0, UPTIME_S_MAX, 0),
@@ -72,7 +71,7 @@ def read_line(reader: Reader, raw: Mapping[str, Any]) -> Line:
 
 
 def _station(reader: Reader, row: Mapping[str, Any], at: Path) -> Station:
-    reader.known(row, at, ("name", "cycle_s", "extra_s", *_NUMBERS, *_NAMES))
+    reader.known(row, at, ("name", "cycle_s", "extra_s", "buffer", *_NUMBERS, *_NAMES))
     numbers: dict[str, Any] = {
         key: reader.whole(row, at, key, least, most) if key in row else default
         for key, (least, most, default) in _NUMBERS.items()
@@ -85,9 +84,22 @@ def _station(reader: Reader, row: Mapping[str, Any], at: Path) -> Station:
         name=reader.text(row, at, "name"),
         cycle_s=reader.whole(row, at, "cycle_s", 1, CYCLE_S_MAX),
         extra_s=read_counts(reader, row, at, "extra_s", OPTIONS_MAX, least=1, most=CYCLE_S_MAX),
+        buffer=read_buffer(reader, row, at),
         **numbers,
         **names,
     )
+
+
+def read_buffer(reader: Reader, row: Mapping[str, Any], at: Path) -> int:
+    """Return how many vehicles have a place before a station."""
+    buffer = row.get("buffer", BUFFER_DEFAULT)
+    if isinstance(buffer, int) and not isinstance(buffer, bool) and buffer < 1:
+        reader.say(
+            (*at, "buffer"),
+            f"{owner(reader.raw, at)} has a buffer of {buffer}: a vehicle that comes to it must have a place, at least 1",
+        )
+        return BUFFER_DEFAULT
+    return reader.whole_or(row, at, "buffer", 1, BUFFER_MAX, default=BUFFER_DEFAULT)
 
 
 def read_ratio(reader: Reader, row: Mapping[str, Any], at: Path) -> Ratio:
@@ -96,7 +108,7 @@ def read_ratio(reader: Reader, row: Mapping[str, Any], at: Path) -> Ratio:
     p = reader.whole(row, at, "p", 1, RATIO_Q_MAX)
     q = reader.whole(row, at, "q", 1, RATIO_Q_MAX)
     if q < p:
-        reader.say((*at, "p"), f"{p} of {q} successive vehicles is no limit: p must not exceed q")
+        reader.say_of(at, "p", f"{p} of {q} successive vehicles is no limit: p must not exceed q")
     return Ratio(
         option=reader.text(row, at, "option"),
         p=p,
@@ -132,7 +144,7 @@ def read_counts(
         return {}
     body = reader.table(parent, path, key)
     if entries_max < len(body):
-        reader.say((*path, key), f"{key!r} has {len(body)} entries; the limit is {entries_max}")
+        reader.say_of(path, key, f"{key!r} has {len(body)} entries; the limit is {entries_max}")
     return {name: reader.whole(body, (*path, key), name, least, most) for name in body}
 
 

@@ -29,6 +29,7 @@ class Reader:
     """Collects problems with their lines while values are taken out of the parsed tables."""
 
     lines: TomlLines
+    raw: Mapping[str, Any]  # the parsed file, for whose a value is
     problems: list[ProgrammeProblem] = field(default_factory=list)
 
     @property
@@ -40,6 +41,11 @@ class Reader:
         """Note a problem at a path, or at a text under it."""
         line = self.lines.line_of(path, text=text if self.advises else "")
         self.problems.append(ProgrammeProblem(line=line, message=message))
+
+    def say_of(self, path: Path, key: str, message: str) -> None:
+        """Note a problem with a value of the table at a path, and whose it is."""
+        whose = owner(self.raw, path)
+        self.say((*path, key), f"{whose}: {message}" if whose else message)
 
     def table(self, parent: Mapping[str, Any], path: Path, key: str) -> dict[str, Any]:
         """Return a table of `parent`, or an empty one with a problem."""
@@ -63,7 +69,7 @@ class Reader:
         """Return a text of 1 to 100 characters."""
         value = self._take(table, path, key, str, "a text")
         if isinstance(value, str) and not 0 < len(value.strip()) <= LABEL_CHARS_MAX:
-            self.say((*path, key), f"{key!r} must have 1 to {LABEL_CHARS_MAX} characters")
+            self.say_of(path, key, f"{key!r} must have 1 to {LABEL_CHARS_MAX} characters")
         return value if isinstance(value, str) else ""
 
     def choice(self, table: Mapping[str, Any], path: Path, key: str, allowed: tuple[str, ...]) -> str:
@@ -72,7 +78,7 @@ class Reader:
         if isinstance(value, str) and value not in allowed:
             close = difflib.get_close_matches(value, allowed, n=1)
             advice = f"; did you mean {close[0]!r}?" if close else ""
-            self.say((*path, key), f"{key!r} is {value!r}; it must be one of {', '.join(allowed)}{advice}")
+            self.say_of(path, key, f"{key!r} is {value!r}; it must be one of {', '.join(allowed)}{advice}")
         return value if isinstance(value, str) else ""
 
     def whole(self, table: Mapping[str, Any], path: Path, key: str, least: int, most: int) -> int:
@@ -81,7 +87,7 @@ class Reader:
         if not isinstance(value, int):
             return least
         if not least <= value <= most:
-            self.say((*path, key), f"{key!r} is {value}; it must be between {least} and {most}")
+            self.say_of(path, key, f"{key!r} is {value}; it must be between {least} and {most}")
         return value
 
     def text_or(self, table: Mapping[str, Any], path: Path, key: str, *, default: str = "") -> str:
@@ -102,10 +108,10 @@ class Reader:
             return default
         value = table[key]
         if isinstance(value, bool) or not isinstance(value, int | float):
-            self.say((*path, key), f"{key!r} must be a number, not {_toml_word(value)}")
+            self.say_of(path, key, f"{key!r} must be a number, not {_toml_word(value)}")
             return default
         if not least <= value <= most:
-            self.say((*path, key), f"{key!r} is {value}; it must be between {least:g} and {most:g}")
+            self.say_of(path, key, f"{key!r} is {value}; it must be between {least:g} and {most:g}")
             return default
         return float(value)
 
@@ -124,9 +130,9 @@ class Reader:
             return ()
         items = [item for item in value if isinstance(item, str)]
         if len(items) != len(value):
-            self.say((*path, key), f"{key!r} must hold texts only")
+            self.say_of(path, key, f"{key!r} must hold texts only")
         if not least <= len(value) <= most:
-            self.say((*path, key), f"{key!r} has {len(value)} entries; it must have {least} to {most}")
+            self.say_of(path, key, f"{key!r} has {len(value)} entries; it must have {least} to {most}")
         for item in sorted({item for item in items if items.count(item) > 1}):
             self.say((*path, key), f"{item!r} stands twice in {key!r}", text=item)
         return tuple(items)
@@ -149,12 +155,56 @@ class Reader:
     def _take(self, table: Mapping[str, Any], path: Path, key: str, kind: type, word: str) -> object:
         value: object = table.get(key)
         if value is None:
-            self.say(path, f"[{dotted(path)}] has no {key!r}")
+            self.say(path, f"{owner(self.raw, path) or f'[{dotted(path)}]'} has no {key!r}")
             return None
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            self.say((*path, key), f"{key!r} must be {word}, not {_toml_word(value)}")
+            self.say_of(path, key, f"{key!r} must be {word}, not {_toml_word(value)}")
             return None
         return value
+
+
+# What stands in a list or a table of its own, as people call it, and what it is named by.
+_WORDS: Final = {
+    "agvs": "AGV fleet",
+    "calendars": "calendar",
+    "ecus": "ECU",
+    "gates": "gate",
+    "legs": "leg",
+    "lines": "line",
+    "ratios": "ratio of",
+    "resources": "resource",
+    "routings": "routing",
+    "shops": "shop",
+    "stations": "station",
+    "steps": "step",
+    "variants": "variant",
+    "zones": "zone",
+}
+_NAMED_BY: Final = ("name", "option", "product")
+
+
+def owner(raw: Mapping[str, Any], path: Path) -> str:
+    """Return whose the values of the table at a path are: "station 'trim', extra_s"; nothing for a part of the file itself."""
+    if path[:1] in (("parameters",), ("bindings",)) and len(path) > 1:
+        thing, *of = (str(step) for step in path[1:])
+        return thing + ("#" + ".".join(of) if of else "")
+    said: list[str] = []
+    at: Any = raw
+    for before, step in zip(("", *path), path, strict=False):
+        at = at[step]
+        if before in _WORDS:
+            said.append(f"{_WORDS[str(before)]} {_called(step, at)}")
+        elif before and step not in _WORDS:
+            said.append(str(step))
+    return ", ".join(said)
+
+
+def _called(step: str | int, table: Mapping[str, Any]) -> str:
+    """Return what a table is named by, or the how manieth it is."""
+    if isinstance(step, str):
+        return repr(step[:LABEL_CHARS_MAX])
+    names = [table[key] for key in _NAMED_BY if isinstance(table.get(key), str)]
+    return repr(names[0][:LABEL_CHARS_MAX]) if names else str(step + 1)
 
 
 def dotted(path: Path) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -113,6 +115,61 @@ def test_what_is_wrong_is_named_with_its_line(before: str, after: str, line: str
     assert named, [str(problem) for problem in problems]
     if line:
         assert line_of_text(line) in {problem.line for problem in named}
+
+
+def numbers_of(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Return where the numbers of a document stand."""
+    if isinstance(value, dict | list):
+        for step, each in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from numbers_of(each, (*path, step))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path
+
+
+def full_document() -> dict[str, Any]:
+    """Return a document that has every number there is."""
+    body = tomllib.loads(SOURCE)
+    (line,), shop = body["lines"], body["shops"][0]
+    line["freeze"], line["paint"] = 3, {"colours": ["red"], "batch_max": 4}
+    for station in line["stations"]:
+        station["buffer"] = 2
+        for gate in station.get("gates", ()):
+            gate |= {"inspect_permille": 500, "inspect_cost": 2, "escape_cost": 90}
+    for resource in shop["resources"]:
+        resource["count"] = 1
+    for fleet in body["agvs"]:
+        fleet["carries"] = 2
+    for zone in body["warehouse"]["zones"]:
+        zone["rank"] = 1
+    return body
+
+
+NUMBERS = [path for path in numbers_of(full_document()) if path != ("schema",)]
+
+
+@pytest.mark.parametrize("value", [-1, 10**17, "many"])
+@pytest.mark.parametrize("path", NUMBERS, ids=lambda path: ".".join(str(step) for step in path))
+def test_a_number_that_cannot_be_says_whose_it_is(path: tuple[str | int, ...], value: object) -> None:
+    body: Any = full_document()
+    at, names = body, []
+    for step in path[:-1]:
+        at = at[step]
+        names += [repr(at[key]) for key in ("name", "option") if isinstance(step, int) and key in at]
+    if path[0] == "parameters":
+        names = [str(path[1])]
+    at[path[-1]] = value
+    with pytest.raises(InvalidInput) as told:
+        plant_from_document(body)
+    named = [line for line in told.value.message.split("\n")[1:] if all(name in line for name in names)]
+    assert any(str(path[-1]) in line or path[0] == "parameters" for line in named), told.value.message
+
+
+def test_every_kind_of_number_is_tried() -> None:
+    kept = {str(path[-1]) for path in NUMBERS if path[0] != "parameters"}
+    assert kept >= {
+        "freeze", "batch_max", "buffer", "inspect_permille", "inspect_cost", "escape_cost", "count", "carries",
+        "places", "rank", "p", "q",
+    }  # fmt: skip
 
 
 def test_a_day_that_no_document_may_close_any_more_is_read_where_it_is_kept() -> None:

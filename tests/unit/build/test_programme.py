@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -154,7 +155,17 @@ def test_what_the_line_has_besides_is_read_and_what_is_left_out_does_not_happen(
     ("old", "new", "words"),
     [
         ("freeze = 20", "freeze = 201", "'freeze' is 201; it must be between 0 and 200"),
-        ("buffer = 3", "buffer = 0", "'buffer' is 0; it must be between 1"),
+        (
+            "buffer = 3",
+            "buffer = 0",
+            "station 'end' has a buffer of 0: a vehicle that comes to it must have a place",
+        ),
+        (
+            "buffer = 3",
+            "buffer = -1",
+            "station 'end' has a buffer of -1: a vehicle that comes to it must have a place",
+        ),
+        ("buffer = 3", "buffer = 1001", "station 'end': 'buffer' is 1001; it must be between 1 and 1000"),
         ("spread_permille = 120", "spread_permille = 9999", "between 0 and 2000"),
         ("repair_s = 300\n", "", "station 'end': 'uptime_s' and 'repair_s' go together"),
         ("rework_s = 600\n", "", "station 'end': 'rework_permille' and 'rework_s' go together"),
@@ -167,14 +178,17 @@ def test_what_the_line_has_besides_is_read_and_what_is_left_out_does_not_happen(
             "{rof = 20}",
             "'rof' is no variant and no option of one; did you mean 'roof'",
         ),
-        ("{roof = 20, one = 5}", "{roof = 0}", "'roof' is 0; it must be between 1"),
+        ("{roof = 20, one = 5}", "{roof = 0}", "station 'end', extra_s: 'roof' is 0; it must be between 1"),
         ("{roof = 20, one = 5}", "7", "must be a table"),
-        ("fitters = 3", "fitters = 0", "'fitters' is 0"),
+        ("fitters = 3", "fitters = 0", "pools: 'fitters' is 0"),
         ('station = "end"', 'station = "ende"', "'ende' is no station; did you mean 'end'"),
         ("soft = true", "soft = 1", "'soft' must be true or false"),
         ('colours = ["red", "blue"]', 'colours = ["rot"]', "'rot' is no option of a variant"),
         ('colours = ["red", "blue"]', "colours = []", "it must have 1 to"),
-        ("batch_max = 10", "batch_max = 0", "'batch_max' is 0"),
+        ("batch_max = 10", "batch_max = 0", "paint: 'batch_max' is 0"),
+        ("p = 1", "p = 3", "ratio of 'roof': 3 of 2 successive vehicles is no limit"),
+        ("cycle_s = 50\n", "", "station 'end' has no 'cycle_s'"),
+        ('name = "end"\n', "", "station 2 has no 'name'"),
     ],
 )
 def test_what_cannot_be_in_a_line_is_named(old: str, new: str, words: str) -> None:
@@ -182,6 +196,30 @@ def test_what_cannot_be_in_a_line_is_named(old: str, new: str, words: str) -> No
     programme, problems = find_problems(WHOLE.replace(old, new))
     assert programme is None
     assert any(words in problem.message for problem in problems), problems
+
+
+@pytest.mark.parametrize("value", ["-1", "1_000_000_000_000", '"many"', "true"])
+@pytest.mark.parametrize(
+    ("whose", "key"),
+    [
+        *(("station 'end': ", key) for key in (
+            "cycle_s", "spread_permille", "transfer_s", "return_s", "uptime_s", "repair_s", "rework_permille",
+            "rework_s",
+        )),
+        ("ratio of 'roof': ", "p"),
+        ("ratio of 'roof': ", "q"),
+        ("", "freeze"),
+    ],
+)  # fmt: skip
+def test_a_number_of_a_line_that_cannot_be_says_whose_it_is(whose: str, key: str, value: str) -> None:
+    source = re.sub(rf"^{key} = (?!60$)\d+$", f"{key} = {value}", WHOLE, flags=re.MULTILINE)
+    _, problems = find_problems(source)
+    assert any(each.message.startswith(f"{whose}{key!r} ") for each in problems), problems
+
+
+def test_a_number_of_an_ecu_that_cannot_be_says_whose_it_is() -> None:
+    _, problems = find_problems(SMALL.replace("storage_bytes = 1000", "storage_bytes = 0", 1))
+    assert [each.message.partition(" is 0")[0] for each in problems] == ["ECU 'gw': 'storage_bytes'"]
 
 
 def test_a_gate_does_not_send_vehicles_on_to_a_station_behind_it() -> None:

@@ -96,7 +96,7 @@ def check_line_of(plant: Plant, programme: Programme) -> None:
             hint=f'write programme = "{programme.id}" into one of its [[lines]]',
         )
     options = {each for variant in programme.variants.values() for each in variant.options}
-    reader = Reader(lines=TomlLines(source="", lines={}))
+    reader = Reader(lines=TomlLines(source="", lines={}), raw={})
     check_line(reader, line, options | set(programme.variants))
     if reader.problems:
         said = "; ".join(problem.message for problem in reader.problems)

@@ -12,7 +12,6 @@ from datetime import UTC, date, datetime
 from typing import Any, Final, cast, get_args
 
 from ringroad.build.calendar import Calendar
-from ringroad.build.model import BUFFER_DEFAULT
 from ringroad.build.plant import model
 from ringroad.build.plant.check import check_parameters, check_structure
 from ringroad.build.plant.model import Identity, Plant, Structure
@@ -34,13 +33,13 @@ from ringroad.build.plant.posterior import (
 from ringroad.build.plant.read_identity import read_identity
 from ringroad.build.programme import PROBLEMS_MAX
 from ringroad.build.programme_line import (
-    BUFFER_MAX,
     FREEZE_MAX,
     OPTIONS_MAX,
     POOL_SIZE_MAX,
     POOLS_MAX,
     SPREAD_PERMILLE_MAX,
     STATIONS_MAX,
+    read_buffer,
     read_counts,
     read_paint,
     read_ratio,
@@ -111,14 +110,16 @@ def find_plant_problems(
         return None, (ProgrammeProblem(line=line, message=f"not TOML: {error}"),)
     except RecursionError:
         return None, (ProgrammeProblem(line=1, message="not TOML that is read here: it is nested too deep"),)
-    return _from_raw(Reader(lines=locate(source.replace("\r\n", "\n"))), raw, find, new=True)
+    return _from_raw(Reader(lines=locate(source.replace("\r\n", "\n")), raw=raw), raw, find, new=True)
 
 
 def plant_from_document(
     document: Mapping[str, Any], *, what: str = "the plant document", find: Find = nowhere, new: bool = False
 ) -> Plant:  # fmt: skip
     """Read what `Plant.to_document` wrote; `new`: it comes in, and is held to more than one that is kept. Raises: InvalidInput."""
-    plant, problems = _from_raw(Reader(lines=TomlLines(source="", lines={})), document, find, new=new)
+    plant, problems = _from_raw(
+        Reader(lines=TomlLines(source="", lines={}), raw=document), document, find, new=new
+    )
     if plant is None:
         raise refused(problems, filename=what)
     return plant
@@ -183,7 +184,7 @@ def _referred(reader: Reader, raw: Mapping[str, Any], identity: Identity, find: 
 
 def structure_from(document: Mapping[str, Any]) -> Structure:
     """Read the JSON form of a structure alone. Raises: InvalidInput."""
-    reader = Reader(lines=TomlLines(source="", lines={}))
+    reader = Reader(lines=TomlLines(source="", lines={}), raw=document)
     reader.known(document, (), _OF_STRUCTURE)
     structure = _structure(reader, document)
     check_structure(reader, structure)
@@ -229,16 +230,7 @@ def _line(reader: Reader, row: Mapping[str, Any], at: Path) -> model.PlantLine:
 
 
 def _cell(reader: Reader, row: Mapping[str, Any], at: Path) -> model.Cell:
-    name = reader.text(row, at, "name")
     reader.known(row, at, ("name", "buffer", "tools", "gates", "rework_to", "operators", "carriers"))
-    buffer = row.get("buffer", BUFFER_DEFAULT)
-    if buffer == 0 and not isinstance(buffer, bool):
-        reader.say(
-            (*at, "buffer"),
-            f"station {name!r} has a buffer of 0: a vehicle that comes to it must have a place, at least 1",
-        )
-    else:
-        buffer = reader.whole_or(row, at, "buffer", 1, BUFFER_MAX, default=BUFFER_DEFAULT)
     gates = []
     for index, each in enumerate(reader.rows(row, at, "gates", GATES_MAX, least=0)):
         here = (*at, "gates", index)
@@ -253,8 +245,8 @@ def _cell(reader: Reader, row: Mapping[str, Any], at: Path) -> model.Cell:
             )
         )
     return model.Cell(
-        name=name,
-        buffer=buffer,
+        name=reader.text(row, at, "name"),
+        buffer=read_buffer(reader, row, at),
         tools=reader.names(row, at, "tools", NAMES_MAX, least=0),
         gates=tuple(gates),
         rework_to=reader.text_or(row, at, "rework_to"),
