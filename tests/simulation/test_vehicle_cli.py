@@ -19,7 +19,7 @@ from ringroad.vehicle.agents.base import Failed, Reason
 from ringroad.vehicle.config import write_config
 from ringroad.vehicle.files import FolderLock
 from ringroad.vehicle.memory import JOURNAL_NAME
-from ringroad.vehicle.orchestrator import Orchestrator
+from ringroad.vehicle.orchestrator import MANIFEST_AGAIN_S, MANIFEST_AGAIN_S_MAX, Orchestrator
 from ringroad.vehicle.unblock import UNBLOCK_NAME, WORD_S_MAX, heed_unblock, is_unblocked
 from support.vehicle_world import World
 
@@ -138,6 +138,43 @@ def test_status_says_why_an_ecu_is_tried_again_and_at_the_end_why_it_was_given_u
     assert shown["detail"] == "brake: no answer after 8 tries"
     assert [ecu["why"] for ecu in shown["ecus"] if ecu["why"]] == ["no answer after 8 tries"]
     assert [ecu["why"] for ecu in shown["past"][0]["ecus"] if "why" in ecu] == ["no answer after 8 tries"]
+
+
+def test_an_update_that_is_done_and_cannot_be_stated_says_why_until_it_is(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.config = msgspec.structs.replace(world.config, consent="auto")
+    write_config(world.folder, world.config, durability="buffered")
+    world.order()
+    brake = world.ecus["brake"]
+
+    def shown() -> tuple[str, str, str]:
+        assert vehicle(world, "status") == 0
+        told = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return told["state"], told["code"], told["detail"]
+
+    async def exchanges() -> None:
+        async with world.boot() as orchestrator:
+            while orchestrator.state.state != "SUCCEEDED":
+                await orchestrator.exchange()
+                world.clock.s += await orchestrator.step() or 0
+            brake.answers["inventory"] = [Failed(reason=Reason.UNREACHABLE)] * 20
+            for seconds in (0, MANIFEST_AGAIN_S + 1, 2 * MANIFEST_AGAIN_S + 1, 4 * MANIFEST_AGAIN_S + 1):
+                world.clock.s += seconds
+                await orchestrator.exchange()
+                assert orchestrator.state.notes <= (seconds > 0)  # once, and not of what may pass at once
+            await orchestrator.exchange()
+            assert shown() == ("SUCCEEDED", "manifest_incomplete", "brake does not answer: unreachable")
+            brake.answers.clear()
+            world.clock.s += MANIFEST_AGAIN_S_MAX
+            await orchestrator.exchange()
+            assert shown() == ("SUCCEEDED", "", "")
+
+    asyncio.run(exchanges())
+    told = [one for one in world.server.reports.values() if one.code == "manifest_incomplete"]
+    assert [(one.state, one.ecu, one.detail) for one in told] == [
+        ("SUCCEEDED", "", "brake does not answer: unreachable")
+    ]
 
 
 def test_only_a_blocked_vehicle_is_unblocked_and_then_takes_part_again(world: World) -> None:

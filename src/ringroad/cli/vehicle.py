@@ -34,6 +34,7 @@ from ringroad.vehicle.consent import (
 from ringroad.vehicle.diagnostics.bulk import LogRing
 from ringroad.vehicle.ecu_tries import try_text
 from ringroad.vehicle.files import FolderLock
+from ringroad.vehicle.identity import ManifestBook
 from ringroad.vehicle.images import bytes_here
 from ringroad.vehicle.journal import RecordHook, crash_after
 from ringroad.vehicle.memory import Memory, read_state
@@ -137,7 +138,8 @@ def status(shell: Shell, folder: Path) -> None:
     """Show what the vehicle's journal says; works while it runs and while it does not."""
     config = read_config(folder)
     state = read_state(folder)
-    value = _status(config, state, running=is_running(folder), now=shell.clock.now())
+    untold = ManifestBook(folder, durability="fsync").due(state)
+    value = _status(config, state, running=is_running(folder), now=shell.clock.now(), untold=untold)
     if state.state == "DOWNLOADING" and state.plan is not None:
         images = state.plan.images()
         value["here_bytes"] = bytes_here(folder / IMAGES_NAME, images)
@@ -356,7 +358,11 @@ def is_running(folder: Path) -> bool:
     return False
 
 
-def _status(config: VehicleConfig, state: CampaignState, *, running: bool, now: datetime) -> dict[str, Any]:
+def _status(
+    config: VehicleConfig, state: CampaignState, *, running: bool, now: datetime, untold: bool = False
+) -> dict[str, Any]:
+    """Say how a vehicle stands; `untold`: what it noted since its update ended holds still, as no manifest was told."""
+    noted = state.noted[0] if untold or not state.resting else ""
     tries_at = now if running and not state.resting else None  # else nobody tries again
     due = {
         serial for serial, one in state.failing.items() if tries_at and one.again_at and one.again_at <= now
@@ -367,8 +373,8 @@ def _status(config: VehicleConfig, state: CampaignState, *, running: bool, now: 
         "running": running,
         "state": state.state,
         "action_id": state.action_id,
-        "code": state.code or state.noted[0],
-        "detail": state.detail or state.note,
+        "code": state.code or noted,
+        "detail": state.detail or (state.note if noted else ""),
         "release_id": state.release_id,
         "blocked": state.blocked,
         "peer_bytes": state.peer_bytes,

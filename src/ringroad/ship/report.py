@@ -25,6 +25,8 @@ from ringroad.ship.model import CLOSED_STATES, AssignmentState
 DETAIL_CHARS_MAX = 500  # characters of a vehicle's own words kept on the action
 CONSENT_DENIED = "consent_denied"  # why an action that a person said no to ended
 CLAIM = "claimed, waiting for the device to say that it runs it"
+AWAITED = "SUCCEEDED, manifest awaited"
+UNSTATED = frozenset({"manifest_incomplete", "manifest_unknown_image"})  # why a vehicle can state nothing
 RHU_STORED = "File checksum OK."  # rauc-hawkbit-updater, once a file that it must not install yet is stored
 
 
@@ -182,7 +184,7 @@ def decide_report(state: AssignmentState | None, evidence: Evidence, detail: str
         word = evidence is Evidence.WORD
         return Move(
             state=state if keeps else AssignmentState.ACTIVE,
-            detail=CLAIM if word else "SUCCEEDED, manifest awaited",
+            detail=CLAIM if word else _awaited(detail),
             began=began,
             claimed=word,
         )
@@ -191,6 +193,12 @@ def decide_report(state: AssignmentState | None, evidence: Evidence, detail: str
     if state is AssignmentState.CANCELLING and evidence is not Evidence.CANCEL_REJECTED:
         return Move(state=AssignmentState.CANCELLING, detail=detail, began=began)
     return Move(state=AssignmentState.ACTIVE, detail=detail, began=began)
+
+
+def _awaited(said: str) -> str:
+    """Say that a manifest is awaited, and why there is none, where the vehicle said that."""
+    code, _, why = said.removeprefix("SUCCEEDED ").partition(" ")
+    return ": ".join(filter(None, (AWAITED, why if code in UNSTATED else "")))[:DETAIL_CHARS_MAX]
 
 
 def _ddi(kind: str, body: Mapping[str, Any]) -> tuple[Evidence, str]:

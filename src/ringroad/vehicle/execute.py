@@ -159,6 +159,10 @@ class Executor:
         known = state.plan is not None or self._listed_for == state.action_id
         return state.action_id is not None and known
 
+    def note(self, error: RingroadError) -> None:
+        """Note, for vehicle and server, why what was done is not stated. Raises: Unavailable."""
+        self._tries.note(error.code, error.message, error.message)
+
     # Getting ready -------------------------------------------------------------------------------
 
     async def _sync(self) -> float:

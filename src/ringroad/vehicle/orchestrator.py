@@ -171,8 +171,7 @@ class Orchestrator:
         self._executor = Executor(
             vin=vehicle.vin, folder=vehicle.folder, memory=self._memory, ecus=self.ecus,
             gateway=vehicle.gateway, trust=trust, clock=vehicle.clock, fraction=vehicle.fraction,
-            images=self._images,
-            durability=vehicle.durability, retry_base_s=vehicle.retry_base_s,
+            images=self._images, durability=vehicle.durability, retry_base_s=vehicle.retry_base_s,
             interrupted=lambda: wants_other(self.state, self._command),
             refusal=lambda: self._refusal(self.state),
             may_stage=self._may_stage, tell=self._tell,
@@ -456,6 +455,8 @@ class Orchestrator:
         self._looks += 1
         self._looked = not is_worth_a_look(inventory, failed, looks=self._looks)
         kept = due and failed is not None and failed.code in {"manifest_incomplete", "manifest_unknown_image"}
+        if failed and kept and self.state.state == "SUCCEEDED" and self._manifest_pause_s > MANIFEST_AGAIN_S:
+            self._executor.note(failed)
         if kept or not self._looked:
             self._manifest_at_s = clock.monotonic_s() + self._manifest_pause_s
         self._manifest_pause_s = (

@@ -116,6 +116,27 @@ def test_moves(state: AssignmentState, evidence: Evidence, expected: AssignmentS
     assert move.blocks_vehicle is (evidence is Evidence.BLOCKED)
 
 
+@pytest.mark.parametrize(
+    ("code", "why", "told"),
+    [
+        ("", "", "SUCCEEDED, manifest awaited"),
+        ("already_installed", "", "SUCCEEDED, manifest awaited"),
+        (
+            "manifest_incomplete",
+            "brake does not answer",
+            "SUCCEEDED, manifest awaited: brake does not answer",
+        ),
+    ],
+)
+def test_why_a_vehicle_that_is_done_states_nothing_stands_behind_what_is_awaited(
+    code: str, why: str, told: str
+) -> None:
+    body = {"gateway": "native", "state": "SUCCEEDED", "ecu": "", "code": code, "detail": why}
+    move = decide_report(S.ACTIVE, *read_evidence("progress", body))
+    assert isinstance(move, Move)
+    assert (move.state, move.detail) == (S.ACTIVE, told)
+
+
 @pytest.mark.parametrize("state", [S.PENDING, S.OFFERED, S.ACTIVE, S.CANCELLING])
 @pytest.mark.parametrize("evidence", [Evidence.SUPERSEDED, Evidence.CANCELLED, Evidence.FAILED])
 def test_only_what_was_dropped_for_something_else_and_is_still_wanted_may_wait_again(
