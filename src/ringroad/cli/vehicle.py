@@ -144,7 +144,7 @@ def status(shell: Shell, folder: Path) -> None:
         images = state.plan.images()
         value["here_bytes"] = bytes_here(folder / IMAGES_NAME, images)
         value["images_bytes"] = sum(image.length for image in images)
-    shell.show(value, text=_status_text(value))
+    shell.show(value, text=_status_text(value, folder))
 
 
 @group.command("consent")
@@ -183,7 +183,7 @@ def consent(
         has = f"its newest is {state.action_id}" if state.action_id else "it has had none"
         raise NotFound(
             f"the vehicle has no update {action_id}; {has}",
-            hint="ringroad vehicle status names the one it asks about",
+            hint=f"ringroad vehicle status --data {folder} names the one it asks about",
         )
     plan = state.plan
     given = write_word(
@@ -402,7 +402,7 @@ def _committed(serial: str, state: CampaignState) -> str:
     return installed.ecu_target.version if installed is not None else ""
 
 
-def _status_text(value: dict[str, Any]) -> str:
+def _status_text(value: dict[str, Any], folder: Path) -> str:
     action = f", update {value['action_id']}" if value["action_id"] is not None else ""
     lines = [
         f"{value['vin']}  {value['state']}{action}  ({'running' if value['running'] else 'not running'})",
@@ -418,7 +418,7 @@ def _status_text(value: dict[str, Any]) -> str:
             else []
         ),
         *([f"  {size(value['peer_bytes'])} of this update came from peers"] if value["peer_bytes"] else []),
-        *(["  a technician is needed: ringroad vehicle unblock"] if value["blocked"] else []),
+        *([f"  a technician mends it, then: ringroad vehicle unblock --data {folder}"] * value["blocked"]),
     ]
     width = max(len(ecu["name"]) for ecu in value["ecus"])
     lines += [

@@ -60,6 +60,7 @@ GATE_WORDS: Final[Mapping[str, str]] = {
 }
 # What a vehicle names; any other of its codes says itself with spaces.
 CODE_WORDS: Final[Mapping[str, str]] = {
+    "blocked": "it begins nothing",
     "downgrade_undecided": "older than what runs, without a signed decision",
     "counter_too_low": "its release counter is too low",
     "rollback": "its release counter is too low",
@@ -145,6 +146,8 @@ def _vehicle(match: re.Match[str]) -> str:
     state, percent, code = match.groups(default="")
     said = f"{state.lower().replace('_', ' ')}{percent}"
     rest = match.string[match.end() :]
+    if code == state.lower():  # ROLLBACK_FAILED rollback_failed
+        return f"{said}:" if rest.strip() else said
     if code and (code in CODE_WORDS or "_" in code):
         colon = ":" if rest.strip() else ""
         return f"{said}: {CODE_WORDS.get(code, code.replace('_', ' '))}{colon}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from ringroad.vehicle.ecu_tries import EcuTry
 from ringroad.vehicle.states import CampaignState, EcuState
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+FOLDER = Path("bench/V")
 
 STATUS = {
     "vin": "V", "state": "CANCELLED", "action_id": 7, "running": True, "reports_refused": 0, "peer_bytes": 0,
@@ -25,7 +27,12 @@ STATUS = {
     [("cancelled", "taken back", "  cancelled: taken back"), ("cancelled", "", "  cancelled")],
 )
 def test_a_reason_stands_behind_its_code_and_no_colon_without_one(code: str, detail: str, told: str) -> None:
-    assert _status_text({**STATUS, "code": code, "detail": detail}).splitlines()[1] == told
+    assert _status_text({**STATUS, "code": code, "detail": detail}, FOLDER).splitlines()[1] == told
+
+
+def test_the_command_that_unblocks_is_told_as_it_can_be_said() -> None:
+    told = _status_text({**STATUS, "code": "commit_failed", "detail": "", "blocked": True}, FOLDER)
+    assert "  a technician mends it, then: ringroad vehicle unblock --data bench/V" in told.splitlines()
 
 
 def test_updates_that_ended_before_are_named_with_why_and_the_newest_of_them_is_not_told_twice() -> None:
@@ -39,7 +46,7 @@ def test_updates_that_ended_before_are_named_with_why_and_the_newest_of_them_is_
         "ended_at": "2026-11-26T11:00:00+00:00",
         "version": "1.2.0",
     }
-    told = _status_text({**STATUS, "code": "cancelled", "detail": "", "past": past}).splitlines()[3:]
+    told = _status_text({**STATUS, "code": "cancelled", "detail": "", "past": past}, FOLDER).splitlines()[3:]
     assert len(told) == PAST_SHOWN
     assert told[:2] == [
         "  before: update 6, CANCELLED 2026-11-26 12:00:00 UTC, cancelled: taken back",

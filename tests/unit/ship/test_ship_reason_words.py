@@ -45,6 +45,11 @@ from ringroad.ship.reason_words import (
         ),
         ("FAILED no_backup brake: it is gone", "failed: no way back: brake: it is gone"),
         ("FAILED no_backup", "failed: no way back"),
+        ("ROLLBACK_FAILED rollback_failed brake: no answer", "rollback failed: brake: no answer"),
+        (
+            "ROLLBACK_FAILED blocked blocked since commit_failed: brake",
+            "rollback failed: it begins nothing: blocked since commit_failed: brake",
+        ),
         ("ROLLED_BACK self_test_failed brake said 0x31", "rolled back: self test failed: brake said 0x31"),
         ("INSTALLING 40 % brake-1 ACTIVATED", "installing 40 % brake-1 ACTIVATED"),
         ("DOWNLOADING 7 %", "downloading 7 %"),
