@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ringroad.http import reading
+from ringroad.http.console.why import waits_for
 from ringroad.kernel.errors import Conflict, Forbidden
 from ringroad.kernel.facts import Fact, FactKind
 from ringroad.loop import reconciler
@@ -591,3 +593,25 @@ def test_nobody_is_told_of_a_campaign_whose_gate_could_not_look_until_it_has_loo
     blind.tick()
     assert (states(blind), states(low)) == (["offered"] * 4, ["pending"] * 4)
     assert len(blind.issued) == 2
+
+
+def test_a_vehicle_names_the_paused_campaign_whose_update_it_never_ended(world: SimpleNamespace) -> None:
+    """No deadline is held against it while that one is paused, and others wait for it."""
+    add_vehicles(world.conn, range(2))
+    first = begin(world)
+    silent, other = first.vehicles()
+    first.ddi(silent, "proceeding")
+    first.later(1)
+    first.tick()
+    with transaction(world.conn):
+        store.pause(
+            world.conn, world.ids, campaign_id=first.campaign_id, generation=first.campaign().generation, actor="ann",
+            reason="wait", now=first.now,
+        )  # fmt: skip
+    second = begin(world, recall=True, release="release_3.0.0")
+    listed = reading.assignments(world.conn, campaign_id=second.campaign_id)
+    assert {each.vin: each.behind for each in listed} == {silent.vin: "fix", other.vin: ""}
+    of_vehicle = reading.assignments(world.conn, vin=silent.vin)
+    (waits,) = [each for each in of_vehicle if each.campaign_id == second.campaign_id]
+    assert (waits.behind, waits.behind_state) == ("fix", "paused")
+    assert "paused: no deadline ends it" in waits_for(waits, now=second.now)

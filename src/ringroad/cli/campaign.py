@@ -40,7 +40,7 @@ from ringroad.cli.tables import blocks, problems, table, tail, when
 from ringroad.cli.waiting import why_it_waits
 from ringroad.http.auth import Role
 from ringroad.http.console.conduct import TOLD, state_told
-from ringroad.http.console.why import waits_for_window
+from ringroad.http.console.why import waits_for
 from ringroad.http.views import AssignmentView
 from ringroad.kernel.errors import NotFound
 from ringroad.kernel.limits import PAGE_ROWS_MAX
@@ -354,7 +354,7 @@ def vehicles(
                 each["wave"],
                 TOLD[each["kind"]],
                 state_told(each["kind"], each["state"]),
-                waits_for_window(msgspec.convert(each, AssignmentView, strict=False), now=shell.clock.now())
+                waits_for(msgspec.convert(each, AssignmentView, strict=False), now=shell.clock.now())
                 or reason_words(each["state_detail"]),
                 when(each["offered_at"]),
                 when(each["last_report_at"]),

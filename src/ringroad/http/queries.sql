@@ -257,6 +257,7 @@ WITH held AS (
      ORDER BY found.vin, found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
+       coalesce(other.name, '') AS behind, coalesce(other.state, '') AS behind_state,
        CASE WHEN shown.state IN ('cancelling', 'cancelled') AND c.state IN ('halted', 'aborted')
                  AND coalesce(c.state_at <= shown.finished_at, true)
             THEN 'its campaign was ' || c.state || coalesce(' by ' || (
@@ -265,6 +266,10 @@ SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false)
             ELSE '' END AS withdrawn
   FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
+  LEFT JOIN LATERAL (  -- what has something under way at a vehicle that waits
+       SELECT x.name, x.state FROM assignment o JOIN campaign x ON x.id = o.campaign_id
+        WHERE shown.state = 'pending' AND shown.released AND o.vin = shown.vin AND o.campaign_id <> shown.campaign_id
+          AND o.state IN ('offered', 'active', 'cancelling')) AS other ON true
  ORDER BY shown.vin, shown.action_id DESC;
 
 -- name: assignments_of_few
@@ -283,6 +288,7 @@ WITH own AS (
      LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
+       coalesce(other.name, '') AS behind, coalesce(other.state, '') AS behind_state,
        coalesce(CASE WHEN shown.state IN ('cancelling', 'cancelled') AND c.state IN ('halted', 'aborted')
                  AND coalesce(c.state_at <= shown.finished_at, true)
             THEN CASE WHEN c.state = 'halted' THEN 'its campaign was halted: ' || replace(c.state_reason, '_', ' ')
@@ -294,6 +300,10 @@ SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false)
   FROM page JOIN assignment a ON a.action_id = page.action_id
   JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
+  LEFT JOIN LATERAL (  -- what has something under way at a vehicle that waits
+       SELECT x.name, x.state FROM assignment o JOIN campaign x ON x.id = o.campaign_id
+        WHERE shown.state = 'pending' AND shown.released AND o.vin = shown.vin AND o.campaign_id <> shown.campaign_id
+          AND o.state IN ('offered', 'active', 'cancelling')) AS other ON true
  ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN shown.vin END,
           a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at, greatest(a.released_at, a.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = a.campaign_id)) DESC, a.action_id DESC;
 

@@ -142,6 +142,8 @@ class AssignmentView(View, frozen=True, kw_only=True):
     released: bool  # its wave has begun
     attempt: int
     not_before: datetime | None  # of an attempt that waits for its turn
+    behind: str = ""  # the campaign, by name, that has something under way at the vehicle while it waits here
+    behind_state: str = ""  # of that one: a paused one holds no deadline against the vehicle
 
 
 class ResolutionView(View, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ringroad.http.console.why import waits_for_window, why_not_updating
+from ringroad.http.console.why import waits_for, waits_for_window, why_not_updating
 from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleView
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -88,6 +88,19 @@ def test_why_says_that_its_fleet_put_a_vehicle_off_that_waits_for_its_wave(
     waits = "It waits for wave 2, which starts when the gate has good evidence from those before."
     why = why_not_updating(VEHICLE, assignment(state="pending", wave=2, released=False, **more), now=NOON)
     assert why.text == f"{waits} {says}".rstrip()
+
+
+@pytest.mark.parametrize(
+    ("behind_state", "says"),
+    [
+        ("running", "waits for what winter has under way"),
+        ("paused", "waits for what winter has under way, which is paused: no deadline ends it before it is resumed"),
+    ],
+)  # fmt: skip
+def test_why_names_the_campaign_that_a_vehicle_waits_for(behind_state: str, says: str) -> None:
+    waits = assignment(state="pending", wave=1, released=True, behind="winter", behind_state=behind_state)
+    assert waits_for(waits, now=NOON) == says
+    assert why_not_updating(VEHICLE, waits, now=NOON).text == f"Wave 1 has begun; it {says}."
 
 
 @pytest.mark.parametrize(

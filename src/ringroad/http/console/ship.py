@@ -26,7 +26,7 @@ from ringroad.http.console.guard import (
 from ringroad.http.console.plan_form import ADVANCED, plan_fields
 from ringroad.http.console.render import chart, page, segments
 from ringroad.http.console.shared import ROWS, Req, asked, outcomes_shown, shown, url_of
-from ringroad.http.console.why import hours_said, waits_for_window, why_not_updating
+from ringroad.http.console.why import hours_said, waits_for, why_not_updating
 from ringroad.http.context import Context, Ctx
 from ringroad.http.deltas import deltas_of
 from ringroad.http.imports import artifact_keys
@@ -187,7 +187,7 @@ def whole_campaign(
         strata=stratum_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
         controls=campaign_controls(c, account, plan=plan if plan and plan.id == plans[0].id else None), **values,
-        waits={a.action_id: waits_for_window(a, now=now) for a in values["vehicles"]},
+        waits={a.action_id: waits_for(a, now=now) for a in values["vehicles"]},
         conduct=conduct_lines(plan.document, whole=True) if plan else [], told_words=TOLD, state_told=state_told,
         returns_at_once=RETURNS_AT_ONCE, returns_key=returns_key(c),
         form=plan_fields(plans[0].document if plans else None), first=plan_fields(None), advanced=ADVANCED, decision_lines=decision_lines, counted=counted,
@@ -206,7 +206,7 @@ def _own_campaign(
     return page(
         "campaign_own.html", account=request.user, url=url_of(request), c=c, figures=figures(c, counts),
         waves=waves(counts), vehicles=vehicles, state=state, told_words=TOLD, state_told=state_told,
-        waits={a.action_id: waits_for_window(a, now=ctx.clock.now()) for a in vehicles},
+        waits={a.action_id: waits_for(a, now=ctx.clock.now()) for a in vehicles},
     )  # fmt: skip
 
 

@@ -83,7 +83,7 @@ def why_not_updating(
         return _going_back(a, detail)
     match a.state:
         case "pending":
-            return Why(title=title, text=f"{_pending(a)}{_put_off(a, now=now)}", tone="warn")
+            return Why(title=title, text=f"{_pending(a, now=now)}{_put_off(a, now=now)}", tone="warn")
         case "offered":
             return _offered(a, title=title, now=now)
         case "active" if waits := _waits_aboard(a.state_detail):
@@ -252,6 +252,15 @@ def hours_said(schedule: Mapping[str, Any] | None) -> str:
     return f"{', '.join(parts)}; {schedule['time_zone']}" if parts else "whenever a campaign may"
 
 
+def waits_for(a: AssignmentView, *, now: datetime) -> str:
+    """Return what a vehicle waits for that its own detail does not say: its window, or another campaign."""
+    if not a.behind:
+        return waits_for_window(a, now=now)
+    if a.behind_state == "paused":
+        return f"waits for what {a.behind} has under way, which is paused: no deadline ends it before it is resumed"
+    return f"waits for what {a.behind} has under way"
+
+
 def waits_for_window(a: AssignmentView, *, now: datetime) -> str:
     """Return ``waits for its window, open at ...`` for a vehicle that is offered something outside of it.
 
@@ -294,11 +303,13 @@ def _put_off(a: AssignmentView, *, now: datetime) -> str:
     return f" Its fleet put updates off until {own.not_before.astimezone(zone):%d %b %Y %H:%M} {zone}."
 
 
-def _pending(a: AssignmentView) -> str:
+def _pending(a: AssignmentView, *, now: datetime) -> str:
     if a.campaign_state in _OVER:
         return f"Its campaign is {a.campaign_state}; wave {a.wave} will not start."
     if a.campaign_state == "paused":
         return f"Its campaign is paused; it is in wave {a.wave}."
+    if a.behind:
+        return f"Wave {a.wave} has begun; it {waits_for(a, now=now)}."
     if a.state_detail:
         return f"It waits in wave {a.wave}: {reason_words(a.state_detail)}."
     if a.released:
