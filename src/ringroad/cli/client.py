@@ -60,8 +60,11 @@ class Client:
         RingroadError: what the server said.
     """
 
-    def __init__(self, address: Address, *, token: str | None, http: httpx.Client) -> None:
+    def __init__(
+        self, address: Address, *, token: str | None, http: httpx.Client, programme: str = ""
+    ) -> None:
         self.address = address
+        self.programme = programme  # that a command is about where none is named
         self._token = token  # None: this is a login, and what the server says of it is exact
         self._http = http
 
@@ -232,11 +235,13 @@ class Access:
         address: where it is.
         token: to send; None: a login, which sends none.
         verify: of its certificate.
+        programme: that commands are about where none is named; empty: the only one.
     """
 
     address: Address
     token: str | None
     verify: ssl.SSLContext | bool
+    programme: str = ""
 
 
 def find_access(
@@ -251,7 +256,7 @@ def find_access(
 
     Args:
         settings: of this run.
-        env: the environment; `RINGROAD_TOKEN` wins over a stored token.
+        env: the environment; `RINGROAD_TOKEN` wins over a stored token, `RINGROAD_PROGRAMME` is the one where none is named.
         server: an address from the command line or `RINGROAD_SERVER`; empty: the settings'.
         account: whose token; wins over the environment. Empty: of whoever is signed in.
         anonymous: send no token.
@@ -270,7 +275,7 @@ def find_access(
         verify = ssl.create_default_context()
         if address.ca is not None:
             verify.load_verify_locations(address.ca)
-    return Access(address=address, token=token, verify=verify)
+    return Access(address=address, token=token, verify=verify, programme=env.get("RINGROAD_PROGRAMME", ""))
 
 
 @contextmanager
@@ -278,7 +283,7 @@ def open_client(access: Access) -> Iterator[Client]:
     """Connect to a server, as `find_access` found it."""
     timeout = httpx.Timeout(ANSWER_S_MAX, connect=CONNECT_S_MAX)
     with httpx.Client(verify=access.verify, timeout=timeout, trust_env=False) as http:
-        yield Client(access.address, token=access.token, http=http)
+        yield Client(access.address, token=access.token, http=http, programme=access.programme)
 
 
 def find_address(settings: Settings, server: str) -> Address:

@@ -53,18 +53,20 @@ def read_due(text: str) -> str:
 
 
 def programme_of(client: Client, named: str | None) -> str:
-    """Return the programme that was named, or the only one there is.
+    """Return the programme that was named, that of `RINGROAD_PROGRAMME`, or the only one there is.
 
     Raises:
         NotFound: there is none.
         InvalidInput: there are several and none was named.
     """
-    if named:
-        return named
+    if named or client.programme:
+        return named or client.programme
     rows: list[dict[str, Any]] = client.get("/programmes", limit=20)
     if not rows:
         raise NotFound("there is no programme yet", hint="ringroad programme import FILE")
     if len(rows) > 1:
         ids = ", ".join(row["id"] for row in rows)
-        raise InvalidInput("there are several programmes", hint=f"name one with --programme: {ids}")
+        raise InvalidInput(
+            "there are several programmes", hint=f"name one with --programme, or in RINGROAD_PROGRAMME: {ids}"
+        )
     return str(rows[0]["id"])

@@ -34,6 +34,7 @@ A thing is named by its id, by the last characters of its id as tables show them
 | Variable | Meaning |
 |---|---|
 | `RINGROAD_SERVER` | the server's address, as `--server`; default: the one in the settings |
+| `RINGROAD_PROGRAMME` | the vehicle programme that a command with `--programme` is about where none is named; default: the only one |
 | `RINGROAD_TOKEN` | an API token; wins over the one that `ringroad account login` stored |
 | `SSL_CERT_FILE` | certificate authorities to trust, for a server elsewhere: its `var/pki/ca.pem` |
 | `RINGROAD_CONFIG` | the settings file, as `--config`; settings themselves: [settings](settings.md) |

@@ -16,7 +16,9 @@ from ringroad.storage.settings import Setting, Settings, table
 
 FILE = "ringroad.toml"
 ENV_PREFIX = "RINGROAD_"
-ENV_OF_OURS = frozenset({"RINGROAD_CONFIG", "RINGROAD_SERVER", "RINGROAD_TOKEN"})  # not settings
+ENV_OF_OURS = frozenset(
+    {"RINGROAD_CONFIG", "RINGROAD_PROGRAMME", "RINGROAD_SERVER", "RINGROAD_TOKEN"}
+)  # not settings
 FILE_BYTES_MAX = 1024**2  # bytes
 
 

@@ -5,12 +5,14 @@ import stat
 from pathlib import Path
 
 import click
+import httpx
 import msgspec
 import pytest
 
 from ringroad.cli import COMMANDS, cli
-from ringroad.cli.client import Address, error_of, find_access, find_address
+from ringroad.cli.client import Address, Client, error_of, find_access, find_address
 from ringroad.cli.errors import EXIT_STATUS, exit_status
+from ringroad.cli.names import programme_of
 from ringroad.cli.reference import MEANING, cli_page
 from ringroad.cli.tokens import Entry, Tokens, find_tokens
 from ringroad.kernel.errors import Corrupt, Forbidden, InvalidInput, RingroadError, Unavailable
@@ -36,6 +38,34 @@ PAGE = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
 )
 def test_an_address_is_read(server: str, url: str) -> None:
     assert find_address(Settings(), server).url == url
+
+
+@pytest.mark.parametrize(
+    ("named", "env", "found"),
+    [
+        ("owl", {}, "owl"),
+        ("owl", {"RINGROAD_PROGRAMME": "wren"}, "owl"),
+        (None, {"RINGROAD_PROGRAMME": "wren"}, "wren"),
+        (None, {"RINGROAD_PROGRAMME": ""}, None),
+        (None, {}, None),
+    ],
+)
+def test_of_several_programmes_the_environment_may_say_which_is_meant(
+    named: str | None, env: dict[str, str], found: str | None
+) -> None:
+    access = find_access(Settings(), env=env | {"RINGROAD_TOKEN": "t"})
+
+    def two(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=[{"id": "owl"}, {"id": "wren"}])
+
+    with httpx.Client(transport=httpx.MockTransport(two)) as http:
+        client = Client(access.address, token="t", http=http, programme=access.programme)
+        if found is not None:
+            assert programme_of(client, named) == found
+            return
+        with pytest.raises(InvalidInput, match="several programmes") as refused:
+            programme_of(client, named)
+    assert refused.value.hint == "name one with --programme, or in RINGROAD_PROGRAMME: owl, wren"
 
 
 @pytest.mark.parametrize(
