@@ -189,12 +189,13 @@ SELECT station, gate, sum(inspected)::bigint AS inspected, sum(refused)::bigint 
 SELECT coalesce(sum(vehicles), 0)::bigint FROM quality_day WHERE programme_id = :programme_id AND day >= :since::date;
 
 -- name: counted
--- Vehicles of full blocks, those of closed alarms left out: what these told of is over.
-SELECT p.station, p.variant, p.software, p.lots, p.period, p.number / :block AS block,
+-- Vehicles of full blocks, those of closed alarms left out: what these told of is over. Of the older ones without lots.
+SELECT p.station, p.variant, p.software, CASE WHEN p.number < s.whole THEN '{}' ELSE p.lots END AS lots, p.period,
+       p.number / :block AS block,
        count(*) AS vehicles, count(*) FILTER (WHERE NOT p.at_once) AS failed
   FROM station_pass p
-  JOIN unnest(:stations::text[], :firsts::bigint[], :numbers::bigint[]) AS s (station, first, number)
-    ON s.station = p.station
+  JOIN unnest(:stations::text[], :firsts::bigint[], :wholes::bigint[], :numbers::bigint[])
+       AS s (station, first, whole, number) ON s.station = p.station
  WHERE p.programme_id = :programme_id AND p.number >= s.first AND p.number < s.number
    AND NOT EXISTS (
        SELECT FROM quality_alarm a
@@ -202,7 +203,7 @@ SELECT p.station, p.variant, p.software, p.lots, p.period, p.number / :block AS 
           AND (a.kind = 'station' OR (a.kind = 'variant' AND a.value = p.variant)
                OR (a.kind = 'software' AND a.value = p.software)
                OR (a.kind = 'lot' AND EXISTS (SELECT FROM jsonb_each_text(p.lots) e WHERE e.key || '=' || e.value = a.value))))
- GROUP BY p.station, p.variant, p.software, p.lots, p.period, p.number / :block
+ GROUP BY p.station, p.variant, p.software, 4, p.period, p.number / :block
  LIMIT :rows_max;
 
 -- name: watched

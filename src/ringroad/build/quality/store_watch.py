@@ -19,7 +19,16 @@ from psycopg.types.json import Jsonb
 from ringroad.build.quality.periods import first_of, period_of
 from ringroad.build.quality.store import SQL
 from ringroad.build.quality.store_days import tallies_since
-from ringroad.build.quality.watch import BEHIND, BLOCK, Alarm, Counted, Watched, find_alarms, unnumbered
+from ringroad.build.quality.watch import (
+    BEHIND,
+    BEHIND_LONG,
+    BLOCK,
+    Alarm,
+    Counted,
+    Watched,
+    find_alarms,
+    unnumbered,
+)
 from ringroad.build.quality.yields import Kind, Yields, fit_yields
 from ringroad.build.store_packages import SQL as BUILD
 from ringroad.build.store_packages import get_programme
@@ -32,7 +41,7 @@ from ringroad.storage.ledger import append_fact, causes_of
 
 DAYS: Final = 30  # that yields are learned from, unless said otherwise
 DAYS_MAX: Final = 365
-ROWS_MAX: Final = 500_000  # vehicles alike in one block; what three periods of 200 stations come to
+ROWS_MAX: Final = 800_000  # vehicles alike in one block; what five periods of 200 stations come to
 PERIODS_MAX: Final = 8  # of a station that one look goes on by; of a line that it looks at again
 QUIET_S: Final = (
     600  # without a late result of a period, until it is looked at again: a delivery is to be whole
@@ -129,7 +138,8 @@ def _look_at(
         for row in SQL.counted(
             conn, programme_id=programme_id, block=BLOCK, stations=list(periods),
             numbers=[min(newest[name][0], first_of(period + 1)) for name, period in periods.items()],
-            firsts=[first_of(period - BEHIND) for period in periods.values()], rows_max=ROWS_MAX,
+            firsts=[first_of(period - BEHIND_LONG) for period in periods.values()],
+            wholes=[first_of(period - BEHIND) for period in periods.values()], rows_max=ROWS_MAX,
         )
     ]  # fmt: skip
     counts = [each for each in counts if each.period <= periods[each.station]]

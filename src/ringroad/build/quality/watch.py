@@ -2,7 +2,7 @@
 
 Watched are each station, and each variant, software version and lot at it, in each period (`periods.py`) anew. What is
 watched is compared with vehicles of the same variant at the same station that do not have it: those beside it, and
-those of the two periods before; a station and a variant only with the periods before.
+those of the two periods before (of a software version, of four); a station and a variant only with the periods before.
 
 Vehicles fall into blocks as they come. A full block that has some of what is watched is one tick of the e-value of
 `kernel/rates.py`, with the newest vehicles to compare with that no tick before has taken: each vehicle tells once, so
@@ -12,10 +12,14 @@ False alarms are bounded over everything that is ever watched on a line, for eve
 is there one at all. It is shared in the order in which things are first watched: the j-th gets 1 / (j (j + 1)) of it,
 which sums up to one.
 
-New software may harm one variant and be well with the others, and soon nothing comes beside it that has it not. It has
-two e-values, with half of its share each: one as everything else, which is quick, and one that spends the vehicles to
-compare with slowly and has half of its stake on each variant apart. Which thing is named is decided by the first alone,
-or a station that got worse would be blamed on software.
+A station, a variant and a software version have two e-values, with half of their share each, since soon nothing more
+comes to compare them with. The first is quick: it takes up to four vehicles for each while there are many, and tells of
+what is far worse at once. The second goes slowly, and finds what is a little worse: of stations and variants it spends
+the vehicles before evenly over the period. Lots come with others beside them, and have the first alone.
+
+New software may harm one variant and be well with the others: its second e-value has half of its stake on each variant
+apart, and reaches further back. Which thing is named is decided by the first alone, or a station that got worse would be
+blamed on software.
 
 Of what fails too often at one station, the thing that explains most is the alarm; its vehicles are then left out, and
 what still fails too often without them is another one.
@@ -36,19 +40,21 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
+from ringroad.build.quality.periods import first_of
 from ringroad.build.quality.yields import Kind, Tally
 from ringroad.kernel.rates import Tick, log_e_above, log_sum_exp, rejects
 
 ALPHA_PPM: Final = 50_000  # chance of a false alarm at all, in millionths
 BLOCK: Final = 20  # vehicles at a station, after which evidence is looked at
 BEHIND: Final = 2  # periods before, that a period is compared with
+BEHIND_LONG: Final = 4  # the same, of a software version: one variant of three had few vehicles before it
 NEAR_NATS: Final = 1.0  # two that explain as much: the more particular one is named
 ALARMS_MAX: Final = 20  # of one look
 RATIO_MAX: Final = 4  # vehicles compared with, for each of what is watched; more tell little more
 SPARE: Final = (
     50  # vehicles left to compare with, for each of which a vehicle takes one: the last ones go slowly
 )
-SPARE_LONG: Final = 200  # the same, where they are to last: nothing beside new software comes any more
+SPARE_LONG: Final = 200  # the same, of a software version
 HALF: Final = math.log(2)  # nats that half of a stake, or of a share of the bound, costs
 _PARTICULAR: Final[tuple[Kind, ...]] = ("lot", "software", "variant", "station")
 
@@ -160,7 +166,8 @@ def find_alarms(
     """Return what fails too often, the clearest first.
 
     Args:
-        counts: of full blocks of a line; of each station the newest period and `BEHIND` before it.
+        counts: of full blocks of a line; of each station the newest period and `BEHIND_LONG` before it, of which those
+            before `BEHIND` need no lots.
         numbers: of what is watched, by period, from 1.
         standing: alarms that are not closed: vehicles of these tell of nothing else.
     """
@@ -206,19 +213,25 @@ def evidence_of(
         by_station.setdefault(each.station, []).append(each)
     for station, told in by_station.items():
         period = newest[station]
-        rows = [each for each in told if each.period >= period - BEHIND]
+        long = [each for each in told if each.period >= period - BEHIND_LONG]
+        rows = [each for each in long if each.period >= period - BEHIND]
         for watched in dict.fromkeys(w for each in rows if each.period == period for w in each.watched):
             if (watched, period) in numbers:
-                yield watched, _evidence(watched, rows, period, numbers[watched, period])
+                yield watched, _evidence(watched, rows, long, period, numbers[watched, period])
 
 
-def _evidence(watched: Watched, rows: Sequence[Counted], period: int, number: int) -> Evidence:
+def _evidence(
+    watched: Watched, rows: Sequence[Counted], long: Sequence[Counted], period: int, number: int
+) -> Evidence:
     """Return the evidence against one thing, from the rows of its station in the order of blocks."""
     told = _ticks(watched, rows, period, SPARE)
     explains = log_e = log_e_above(_all(told))
     if watched.kind == "software":
-        told = _ticks(watched, rows, period, SPARE_LONG)
+        told = _ticks(watched, long, period, SPARE_LONG)
         log_e = max(explains, _log_e_mixed(told)) - HALF
+    elif watched.kind != "lot":
+        told = _ticks(watched, rows, period, None)
+        log_e = max(explains, log_e_above(_all(told))) - HALF
     ticks = _all(told)
     return Evidence(
         vehicles=sum(tick.treated_exposure for tick in ticks),
@@ -246,12 +259,18 @@ def _all(told: Mapping[str, Sequence[Tick]]) -> list[Tick]:
     return [tick for ticks in told.values() for tick in ticks]
 
 
-def _ticks(watched: Watched, rows: Sequence[Counted], period: int, spare: int) -> dict[str, list[Tick]]:
-    """Return what each variant told, in the order in which they came; one tick of each full block that has it."""
+def _ticks(
+    watched: Watched, rows: Sequence[Counted], period: int, spare: int | None
+) -> dict[str, list[Tick]]:
+    """Return what each variant told, in the order in which they came; one tick of each full block that has it.
+
+    Of as many vehicles to compare with as `spare`, each takes one; None: they are spent evenly over the period.
+    """
+    ends = first_of(period + 1) // BLOCK
     beside = watched.kind in {"lot", "software"}
     unused: dict[str, list[list[int]]] = {}  # by variant, newest last: vehicles and failures of a block
     found: dict[str, list[Tick]] = {}
-    for _, block in groupby(rows, key=lambda each: each.block):
+    for number, block in groupby(rows, key=lambda each: each.block):
         treated: dict[str, list[int]] = {}
         for each in block:
             is_treated = watched in each.watched and each.period == period
@@ -267,7 +286,9 @@ def _ticks(watched: Watched, rows: Sequence[Counted], period: int, spare: int) -
         for variant, (n, bad) in sorted(treated.items()):
             others = [0, 0]
             left = unused.get(variant, [])
-            wanted = n * min(RATIO_MAX, max(1, sum(more[0] for more in left) / spare))
+            vehicles = sum(more[0] for more in left)
+            wanted = n * max(1, vehicles / spare) if spare else vehicles / max(1, ends - number)
+            wanted = min(wanted, n * RATIO_MAX)
             while left and others[0] < wanted:
                 more = left.pop()
                 others = [others[0] + more[0], others[1] + more[1]]

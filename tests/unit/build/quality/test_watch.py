@@ -95,6 +95,39 @@ def test_new_software_that_harms_one_of_two_variants_is_an_alarm_of_the_software
     assert [each.watched for each in find_alarms(newest, numbers)] == [Watched("roof", "software", "1.1")]
 
 
+def test_a_station_that_gets_a_little_worse_is_found_by_all_vehicles_of_its_period() -> None:
+    """Those before last as long as it: spent on its first 200, they leave what the other 600 tell without a word."""
+    counts = [
+        Counted(
+            station="roof", variant=("van", "bus")[number % 2], software="1.0", lots=(), vehicles=1,
+            failed=int(number % (13 if number >= 800 else 51) == 0), period=period_of(number), block=number // BLOCK,
+        )
+        for number in range(200, 1_600)
+    ]  # fmt: skip
+    numbers = {each: 10 + number for each, number in numbered(counts).items()}  # periods before had the first
+    assert [each.watched for each in find_alarms(counts, numbers)] == [Watched("roof", "station", "")]
+
+
+def test_software_is_compared_with_more_periods_than_its_station() -> None:
+    """One variant of three has few vehicles in the two periods before."""
+    counts = [
+        Counted(
+            station="roof", variant=("van", "bus", "cab")[number % 3], software="1.1" if number >= 1_000 else "1.0", lots=(),
+            vehicles=1, failed=int(number % (39 if number >= 1_000 else 309) == 1), period=period_of(number),
+            block=number // BLOCK,
+        )
+        for number in range(3_000)
+    ]  # fmt: skip
+    software = Watched("roof", "software", "1.1")
+
+    def worth(periods: int) -> float:
+        reach = [each for each in counts if each.period >= counts[-1].period - periods]
+        return dict(evidence_of(reach, numbered(reach)))[software].log_e
+
+    assert worth(4) > worth(3) > worth(2)
+    assert worth(5) == worth(4)
+
+
 def test_where_a_station_builds_one_variant_the_station_is_named() -> None:
     counts = [replace(each, variant="v") for each in line(3, 800, station=0.3)]
     assert [each.watched.kind for each in alarms(counts)] == ["station"]
