@@ -20,6 +20,7 @@ from ringroad.adapt.store import (
 )
 from ringroad.design.model import AcceptRule
 from ringroad.design.store import accept_by_rule, accept_finding, propose_change, reject_finding
+from ringroad.http import reading
 from ringroad.http.reading import assignments
 from ringroad.kernel.errors import Conflict
 from ringroad.kernel.facts import FactKind, Stage
@@ -278,6 +279,8 @@ def test_vehicles_that_rolled_back_are_recovered_when_they_prove_it(story: Story
     assert recovery(story) == ("recovered", numbers | {"recovered": 1, "unknown": 0})
     (outcome,) = list_outcomes(story.conn)
     assert (outcome.verdict, outcome.measure["vehicles"]["recovered"]) == ("recovered", 1)
+    (said,) = reading.outcomes(story.conn, campaign_id=outcome.campaign_id)
+    assert said.verdict == "kept"  # one went back, and one runs the stopped release
     assert due_outcomes(story.conn) == []
     with pytest.raises(Conflict):
         recovery(story)

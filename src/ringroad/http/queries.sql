@@ -616,7 +616,10 @@ SELECT b.release_id, b.generation, b.set_at, r.version, r.name
   FROM line_baseline b JOIN release r ON r.id = b.release_id WHERE b.programme_id = :programme_id;
 
 -- name: outcomes
-SELECT o.id, o.campaign_id, o.finding_id, o.lap_id, o.verdict, o.measure, o.measured_at,
+-- The word for vehicles of a stopped campaign is as `adapt.recovery.standing` has it: some kept its release, and none is worse.
+SELECT o.id, o.campaign_id, o.finding_id, o.lap_id,
+       CASE WHEN o.verdict = 'recovered' AND (o.measure #>> '{vehicles,kept}')::bigint > 0 THEN 'kept' ELSE o.verdict END AS verdict,
+       o.measure, o.measured_at,
        f.title AS finding_title, c.name AS campaign_name
   FROM outcome o JOIN finding f ON f.id = o.finding_id JOIN campaign c ON c.id = o.campaign_id
  WHERE (:lap_id::text IS NULL OR o.lap_id = :lap_id) AND (:finding_id::text IS NULL OR o.finding_id = :finding_id)
