@@ -208,20 +208,27 @@ def drift_text(twin: Mapping[str, Any]) -> str:
     if said is not None:
         return f"{rows}\n\n{said}"
     wrong = [each for each in twin["stations"] if each["state"] == "differs"]
+    of, _, plant_id = str(twin["source"]).partition(" ")
+    by_plant = of == "plant"
+    into = f"the document of {twin['source']}" if by_plant else "the programme's file"
+    command = f"ringroad {'plant' if by_plant else 'programme'} import FILE --replace"
+    learn = f" (or: ringroad plant learn {plant_id})" if by_plant else ""
     lines = (
         rows,
         "",
-        "the twin is out of calibration and releases no schedule; to recalibrate, write into programme.toml",
-        *(f'  station "{each["name"]}": {recalibrated(each)}' for each in wrong),
-        "then: ringroad programme import FILE --replace; the line is planned again with it",
+        f"the twin is out of calibration and releases no schedule; to recalibrate, write into {into}",
+        *(f'  station "{each["name"]}": {recalibrated(each, by_plant=by_plant)}' for each in wrong),
+        f"then: {command}{learn}; the line is planned again with it",
     )
     return "\n".join(lines)
 
 
-def recalibrated(station: Mapping[str, Any]) -> str:
-    """Return the lines of a programme that say what was measured."""
-    told = f"cycle_s = {max(1, round(station['measured_cycle_s']))}"
-    return f"{told}, spread_permille = {station['measured_spread_permille'] or 0}"
+def recalibrated(station: Mapping[str, Any], *, by_plant: bool = False) -> str:
+    """Return what says what was measured, in a programme's file or in a plant document."""
+    cycle_s, spread = max(1, round(station["measured_cycle_s"])), station["measured_spread_permille"] or 0
+    if by_plant:
+        return f"cycle_s = {{ mean = {cycle_s}, spread_permille = {spread} }}"
+    return f"cycle_s = {cycle_s}, spread_permille = {spread}"
 
 
 def stations_told(

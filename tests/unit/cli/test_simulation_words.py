@@ -202,6 +202,10 @@ def test_a_twin_out_of_calibration_says_what_to_write_where_and_what_then() -> N
     assert "releases no schedule" in said
     assert 'station "roof": cycle_s = 66, spread_permille = 48' in said
     assert "ringroad programme import FILE --replace; the line is planned again with it" in said
+    of_plant = drift_text(twin("differs", "slower") | {"source": "plant wren-mother"})
+    assert "write into the document of plant wren-mother" in of_plant
+    assert 'station "roof": cycle_s = { mean = 66, spread_permille = 48 }' in of_plant
+    assert "ringroad plant import FILE --replace (or: ringroad plant learn wren-mother); the line" in of_plant
     for state, words in (("agrees", "takes the times"), ("unmeasured", "not measured enough")):
         assert "releases no schedule" not in drift_text(twin(state)), words
     assert (twin("differs", "slower")["may_release"], twin("agrees")["may_release"]) == (False, True)
