@@ -21,7 +21,7 @@ from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
 from ringroad.protocol.vehicle import Phase
 from ringroad.vehicle.address import parse_address
-from ringroad.vehicle.config import VehicleConfig, check_not_rehearsed, on_board, read_config
+from ringroad.vehicle.config import EcuConfig, VehicleConfig, check_not_rehearsed, on_board, read_config
 from ringroad.vehicle.connect import connect_agents
 from ringroad.vehicle.consent import (
     BY_CHARS_MAX,
@@ -43,6 +43,7 @@ from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.run import Surroundings, run_vehicle
 from ringroad.vehicle.signals import FileSignals
 from ringroad.vehicle.states import (
+    JOURNAL_MISSING,
     Answered,
     CampaignState,
     EcuMoved,
@@ -387,7 +388,7 @@ def _status(
                 "serial": ecu.serial,
                 "mode": ecu.mode,
                 "state": str(at_work.told(ecu.serial)),
-                "committed": _committed(ecu.serial, state) or (ecu.factory.version if ecu.factory else ""),
+                "committed": _committed(ecu, state),
                 "why": try_text(state.failing[ecu.serial], now=tries_at)
                 if ecu.serial in state.failing
                 else "",
@@ -397,9 +398,11 @@ def _status(
     }
 
 
-def _committed(serial: str, state: CampaignState) -> str:
-    installed = state.installed.get(serial)
-    return installed.ecu_target.version if installed is not None else ""
+def _committed(ecu: EcuConfig, state: CampaignState) -> str:
+    """Return the version last committed, else the plant's; empty if the journal that knew it is gone."""
+    if (installed := state.installed.get(ecu.serial)) is not None:
+        return installed.ecu_target.version
+    return ecu.factory.version if ecu.factory and state.code != JOURNAL_MISSING else ""
 
 
 def _status_text(value: dict[str, Any], folder: Path) -> str:

@@ -74,3 +74,14 @@ def test_an_ecu_whose_next_try_is_due_is_told_at_work_while_the_vehicle_runs(
         _status(config, state, running=running, now=NOW)["ecus"][0]["state"] for running in (True, False)
     ]
     assert shown == [told, "UNREACHABLE"]
+
+
+def test_what_is_committed_is_not_told_where_the_journal_that_knew_it_is_gone() -> None:
+    brake = SimpleNamespace(name="brake", serial="S1", mode="ab", factory=SimpleNamespace(version="1.0.0"))
+    config: Any = SimpleNamespace(vin="V", ecus=(brake,))
+    lost = CampaignState(state="ROLLBACK_FAILED", code="journal_missing")
+    shown = [
+        _status(config, state, running=False, now=NOW)["ecus"][0]["committed"]
+        for state in (CampaignState(), lost)
+    ]
+    assert shown == ["1.0.0", ""]
