@@ -128,6 +128,42 @@ def test_a_cheaper_schedule_that_breaks_due_times_on_the_twin_is_kept_out_and_th
     assert latest_fact(conn, kind=FactKind.SCHEDULE_KEPT, subject="roadster") == fact
 
 
+def test_the_time_until_checked_counts_from_what_the_schedule_answers(
+    conn: Connection, bad: store_plant.Schedule
+) -> None:
+    with transaction(conn):
+        made = store_plant.save_schedule(
+            conn, IDS, programme_id="roadster", generation=1, cause="breakdown", document=bad.document,
+            replan_latency_us=7_000_000, actor="tester", now=CLOCK.now(),
+        )  # fmt: skip
+        running = load_running(conn, "roadster")
+        save_answer(
+            conn, IDS, CLOCK, running=running, document=made.document, check=RELEASED, triggered_s=CLOCK.monotonic_s()
+        )  # fmt: skip
+    row = conn.execute(
+        "SELECT checked_us, worked_us FROM line_check WHERE schedule_id = %s", (made.id,)
+    ).fetchone()
+    assert row
+    assert row["checked_us"] >= 7_000_000 > row["worked_us"]
+
+
+def test_the_worker_is_told_of_a_schedule_and_sleeps_through_other_facts(
+    conn: Connection, bad: store_plant.Schedule, pg_url: str
+) -> None:
+    with closing(connect(pg_url)) as listener:
+        listener.execute(f"LISTEN {worker.FACTS}")
+        with transaction(conn):
+            store_plant.block_option(
+                conn, IDS, programme_id="roadster", option="sunroof", reason="late", actor="tester", now=CLOCK.now()
+            )  # fmt: skip
+        assert not worker.wait_for_schedule(listener, 0.1)
+        with transaction(conn):
+            save(conn, list(bad.document.sequence), generation=1)
+            save(conn, list(bad.document.sequence), generation=2)
+        assert worker.wait_for_schedule(listener, 60)
+        assert not worker.wait_for_schedule(listener, 0)
+
+
 def test_an_answer_is_refused_when_another_schedule_overtook_it(
     conn: Connection, bad: store_plant.Schedule
 ) -> None:

@@ -71,7 +71,9 @@ def save_answer(
         "replications": check.twin.replications,
         "vehicles": check.vehicles,
         "moved": check.moved,
-        "checked_us": max(worked_us, (now - before.made_at) // timedelta(microseconds=1)),
+        "checked_us": max(
+            worked_us, (now - before.made_at) // timedelta(microseconds=1) + before.replan_latency_us
+        ),
         "worked_us": worked_us,
     }
     SQL.insert_check(

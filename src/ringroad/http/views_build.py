@@ -152,7 +152,7 @@ class LineCheckView(View, frozen=True, kw_only=True):
     replications: int
     vehicles: int
     moved: int
-    checked_us: int  # running schedule made to this decision
+    checked_us: int  # what the running schedule answers seen to this decision
     worked_us: int  # of that, searching and checking
     document: dict[str, Any]
     checked_at: datetime

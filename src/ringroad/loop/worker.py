@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
@@ -22,6 +23,7 @@ from ringroad.build.shop.store import PLACING, SEEKING, Stage
 from ringroad.design.model import AcceptRule
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds, system_fraction
 from ringroad.kernel.errors import NotFound
+from ringroad.kernel.facts import FactKind
 from ringroad.loop.acceptance import accept_findings
 from ringroad.loop.balancing import LookedAt, look_at_balances
 from ringroad.loop.bundles import signing_with
@@ -70,9 +72,10 @@ QUALITY_LOOK_S = 2.0  # seconds between two looks for results of checks; vehicle
 DEMAND_LOOK_S = 1.0  # seconds between two looks for forecasts that are asked for
 BALANCE_LOOK_S = 5.0  # seconds between two looks for lines whose balance is due
 SHOPS_AT_ONCE = 50  # steps without a pause: one that conflicts each time may not turn hot
-PLAN_S = 0.5  # seconds between two looks for new schedules
+PLAN_S = 0.5  # seconds between two looks for new schedules, unless one is told
 TRIAL_LOOK_S = 60.0  # seconds between two looks at what plants try that their clones found
-CHANNELS = ("ringroad_fact", "ringroad_report", "ringroad_assignment")
+FACTS = "ringroad_fact"
+CHANNELS = (FACTS, "ringroad_report", "ringroad_assignment")
 
 
 def run(
@@ -292,8 +295,10 @@ def _plan(tools: Tools) -> None:
 
     def body() -> None:
         next_trials_s = 0.0
-        with closing(_open(tools)) as conn:
-            while not tools.stop.wait(PLAN_S):
+        with closing(_open(tools)) as conn, closing(_open(tools)) as listener:
+            listener.execute(f"LISTEN {FACTS}")
+            while not tools.stop.is_set():
+                wait_for_schedule(listener, PLAN_S)
                 answer_questions(conn, tools.clock)
                 prove_open(conn, tools.ids, tools.clock)
                 if next_trials_s <= tools.clock.monotonic_s():
@@ -303,6 +308,19 @@ def _plan(tools: Tools) -> None:
                     LOG.info("schedule improved", programme_id=made.programme_id, generation=made.generation)
 
     keep_going(tools, "plan", body)
+
+
+def wait_for_schedule(listener: Connection, seconds: float) -> bool:
+    """Sleep until a schedule is made, or so long; say whether one was.
+
+    Args:
+        listener: a connection that listens for facts. Those of other kinds wake nobody.
+        seconds: at most.
+    """
+    told = f"{FactKind.SCHEDULE_REPLANNED.value} "
+    heard = any(each.payload.startswith(told) for each in listener.notifies(timeout=seconds))
+    deque(listener.notifies(timeout=0), maxlen=0)  # what queued up; one look is enough
+    return heard
 
 
 def _shops(tools: Tools, stages: Sequence[Stage]) -> None:
