@@ -455,14 +455,15 @@ def _execution_text(found: Mapping[str, Any]) -> str:
 
 def _health_text(found: Mapping[str, Any]) -> str:
     silent = [f"{row['component']} did not answer: {row['message']}" for row in found["silent"]]
-    return "\n".join([_fault_table(found["items"]), *silent])
+    empty = "no other ECU told a fault" if silent else "no faults"
+    return "\n".join([*silent, _fault_table(found["items"], empty=empty)])
 
 
-def _fault_table(rows: Iterable[Mapping[str, Any]]) -> str:
+def _fault_table(rows: Iterable[Mapping[str, Any]], *, empty: str = "no faults") -> str:
     return table(
         ("ecu", "code", "fault", "state"),
         ((row["component"], row["code"], row.get("name", ""), row["words"]) for row in rows),
-        empty="no faults",
+        empty=empty,
     )
 
 

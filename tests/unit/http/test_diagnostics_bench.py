@@ -421,7 +421,13 @@ def test_an_ecu_that_did_not_answer_has_no_count_of_faults_and_one_that_said_it_
             [listed, shown, after], [listed, job(4, "/components/brake", {"faults": "many"})],
         )
     ]  # fmt: skip
-    assert counts == [None, 0, 1, 0, None]
+    assert counts == [None, None, 1, 0, None]
+    (away,) = bench_of(
+        [listed, job(2, "/components/brake", {"state": "Online", "faults": 0}), silent]
+    ).components
+    assert (away.faults, away.silent_at) == (None, silent.answered_at)
+    assert bench_of([listed, silent, shown]).components[0].silent_at is None
+    assert "did not answer</span>" in page_of([listed, silent])
     assert bench_of([listed, before, silent]).silent == {"-": ["brake"]}
     assert bench_of([listed, silent, after]).silent == {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ringroad.cli.diagnose import _fault_text
+from ringroad.cli.diagnose import _fault_text, _health_text
 from ringroad.http.console.render import page
 from ringroad.http.faults import FaultHistoryView
 
@@ -33,3 +33,12 @@ def test_a_faults_details_say_that_the_count_is_the_ecus_own() -> None:
         around = {"extended_data": {"occurrences": count, "aging": 0}, "snapshots": []}
         told = _fault_text({"code": "C0051-00", "words": "failing", "environment_data": around})
         assert f"seen {words} by the ECU's own count" in told
+
+
+def test_no_faults_is_not_said_of_ecus_that_did_not_answer() -> None:
+    silent = [{"component": "brake", "code": "timeout", "message": "no answer"}]
+    assert _health_text({"items": [], "silent": []}) == "no faults"
+    assert _health_text({"items": [], "silent": silent}).splitlines() == [
+        "brake did not answer: no answer",
+        "no other ECU told a fault",
+    ]

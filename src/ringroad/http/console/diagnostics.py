@@ -97,6 +97,7 @@ class ComponentLine:
     offers: frozenset[str] | None = None  # None: an older vehicle, which does not say
     bus: str = ""  # of the programme's file
     faults: int | None = None  # that it stores, as it said last; None where it said nothing of them
+    silent_at: datetime | None = None  # when it did not answer, since it was read
     stranger: str = (
         ""  # that another ECU answers in its place, and which; then nothing that was read before holds
     )
@@ -285,16 +286,23 @@ def bench_of(
     ]
     strangers = _strangers(names, jobs)
     told = faults_told(names or known, newest)
+    silent, asked = still_silent(newest, told), newest.get(HEALTH)
+    away = {name for each in silent.values() for name in each}
+    silent_at = asked.answered_at if asked is not None else None
     lines = [
         replace(
             each,
             stranger=strangers.get(each.name, ""),
-            faults=faults_count(told.get(each.name), newest.get(each.path)),
+            faults=faults_count(
+                told.get(each.name), newest.get(each.path), silent_at if each.name in away else None
+            ),
             lock=lock_of(each.path, jobs, now),
+            silent_at=silent_at
+            if each.name in away and silent_at and (each.read_at is None or each.read_at < silent_at)
+            else None,
         )
         for each in lines
     ]
-    silent = still_silent(newest, told)
     return Bench(
         operations=_executions(newest),
         components=lines,
@@ -304,7 +312,7 @@ def bench_of(
         faults_at=read_at(newest, HEALTH, *(path for path in newest if path.endswith("/faults"))),
         cleared_at=cleared_since(newest),
         silent=silent,
-        ecus=len({*(names or known), *told, *(name for each in silent.values() for name in each)}),
+        ecus=len({*(names or known), *told, *away}),
         answered=len(told),
     )
 

@@ -71,18 +71,21 @@ def fault_lines(told: Told, newest: Mapping[str, Job], names_of: Names) -> list[
     ]
 
 
-def faults_count(told: tuple[datetime, Sequence[object]] | None, shown: Job | None) -> int | None:
-    """Return how many faults an ECU said last that it has; None where it said nothing of that.
+def faults_count(
+    told: tuple[datetime, Sequence[object]] | None, shown: Job | None, silent_at: datetime | None
+) -> int | None:
+    """Return how many faults an ECU said last that it has; None where it said nothing of that, or was silent since.
 
     Args:
         told: when it told them, and which.
         shown: the newest answer about the ECU itself, which says how many.
+        silent_at: when it did not answer last; None: not since either.
     """
     said = shown.answer.get("faults") if shown is not None and shown.answer else None
     at = shown.answered_at if shown is not None and type(said) is int else None
     if at is not None and (told is None or told[0] < at):
-        return said
-    return None if told is None else len(told[1])
+        return None if silent_at is not None and silent_at > at else said
+    return None if told is None or (silent_at is not None and silent_at > told[0]) else len(told[1])
 
 
 def still_silent(newest: Mapping[str, Job], told: Told) -> dict[str, list[str]]:
