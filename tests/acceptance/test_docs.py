@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from ringroad.kernel.facts import HOUSE, STAGE_OF, FactKind
+from ringroad.storage.migrate import load_migrations
 from ringroad.storage.settings import table
 from support.docs_pages import (
     ROOT,
@@ -138,6 +139,16 @@ def test_every_type_of_event_stands_in_the_reference_with_its_stage() -> None:
     assert sorted(told) == sorted((kind.value, stages[kind]) for kind in FactKind), (
         "docs/reference/events.md has a row for each kind of fact"
     )
+
+
+def test_what_a_first_start_says_it_applied_is_what_there_is() -> None:
+    said = {
+        (name, count)
+        for name in NAMES
+        for count in re.findall(r"^applied (\d+) migrations$", text_of(name), re.MULTILINE)
+    }
+    applied = str(len(load_migrations()))
+    assert said == {("README.md", applied), ("docs/howto/run-the-engines.md", applied)}
 
 
 def test_every_decision_stands_in_the_index_with_its_title() -> None:

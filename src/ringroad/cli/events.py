@@ -12,6 +12,7 @@ import msgspec
 
 from ringroad.cli.client import Client
 from ringroad.cli.groups import ClientGroup, example, with_client
+from ringroad.cli.names import read_at
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import exactly, table, tail
 from ringroad.kernel.errors import InvalidInput, Unavailable
@@ -21,7 +22,7 @@ from ringroad.publish.cloudevent import PREFIX, families
 BEGINNING: Final = "1970-01-01T00:00:00Z"  # before any fact
 RETRY_S: Final = 2.0  # seconds between two attempts to take the stream up again
 RETRIES_MAX: Final = 30  # attempts in a row without an event or a greeting; a restart takes a few
-FROM_HELP: Final = "The id of an event, a time such as 2026-11-25T08:00:00Z, or 'start'"
+FROM_HELP: Final = "The id of an event, a time such as 2026-11-25T08:00:00Z or now-2h, or 'start'"
 TYPE_HELP: Final = (
     "Only this type, for example campaign.halted, or all that begin alike: 'campaign.*'; may be repeated. "
     f"Types begin with {', '.join(families())}. What the gate of a campaign decides is campaign.*."
@@ -122,10 +123,10 @@ def _cursor(start: str) -> dict[str, str | None]:
     if start.startswith("fact_"):
         return {"after": start}
     try:
-        at = datetime.fromisoformat(start)
-    except ValueError as error:
+        at = datetime.fromisoformat(read_at(start))
+    except InvalidInput as error:
         raise InvalidInput(f"{start!r} is neither an event nor a time", hint=FROM_HELP.lower()) from error
-    return {"since": at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC).isoformat()}
+    return {"since": at.astimezone(UTC).isoformat()}
 
 
 def _line(event: Mapping[str, Any]) -> str:

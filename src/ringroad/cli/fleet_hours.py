@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import click
 
 from ringroad.cli.client import Client
 from ringroad.cli.groups import example, with_client
+from ringroad.cli.names import read_at
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, table
 from ringroad.http.console.why import hours_said
@@ -106,11 +106,7 @@ def instant(text: str, time_zone: str) -> str:
         raise InvalidInput(
             f"there is no time zone {time_zone[:60]!r}", hint="an IANA name, for example Europe/Oslo"
         )
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidInput(f"{text[:60]!r} is no time", hint="2027-01-04 or 2027-01-04T08:00") from error
-    return (at if at.tzinfo else at.replace(tzinfo=zone)).isoformat()
+    return read_at(text, zone=zone)
 
 
 @click.command("consent", epilog=example("ringroad fleet consent WRR1ZZZ00PA000001"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ import click
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, ClientGroup, example, with_client
 from ringroad.cli.logistics_stock import dispatch, slots, stock
-from ringroad.cli.names import programme_of, read_due, read_duration_s
+from ringroad.cli.names import programme_of, read_at
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import exactly, table, tail
 from ringroad.kernel.clock import SystemClock, SystemIds
@@ -234,19 +233,6 @@ def sample(
     )
     file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     shell.show({"file": str(file)}, text=f"{count} shipments by {leg} in {file}; none of them is real")
-
-
-def read_at(text: str) -> str:
-    """Return a moment of the API for a date and time, or for ``now``, ``now+2d``, ``now-3h``. Raises: InvalidInput."""
-    if not text.startswith("now"):
-        return read_due(text)
-    sign, length = text[3:4], text[4:]
-    if sign and sign not in {"+", "-"}:
-        raise InvalidInput(
-            f"{text[:40]!r} is no time", hint="for example now, now+2d, now-3h, 2027-01-05T18:00"
-        )
-    seconds = read_duration_s(length) if sign else 0
-    return (SystemClock().now() + timedelta(seconds=-seconds if sign == "-" else seconds)).isoformat()
 
 
 def read_file(file: Path) -> dict[str, list[dict[str, Any]]]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 
 from ringroad.cli.client import Client
+from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import InvalidInput, NotFound
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _DURATION = re.compile(r"([0-9]{1,9})\s*([smhdw])")
+_NOW = re.compile(r"now(?:\s*([+-])\s*(.+))?")
 _SHARE = re.compile(r"([0-9]{1,3})(?:\.([0-9]))?\s*%")
 
 
@@ -43,13 +45,28 @@ def read_wave(text: str) -> dict[str, int]:
     return {"vehicles": int(text)}
 
 
-def read_due(text: str) -> str:
-    """Return a moment of the API for ``2027-01-31`` or ``2027-01-31T06:00``; UTC if nothing else is said."""
+def read_at(text: str, *, zone: tzinfo = UTC) -> str:
+    """Return a moment of the API for ``2027-01-31``, ``2027-01-31T06:00``, ``now``, ``now+2d`` or ``now-3h``.
+
+    Args:
+        text: as it was written.
+        zone: of a time that names none.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    relative = _NOW.fullmatch(text.strip())
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidInput(f"{text[:40]!r} is no date", hint="for example 2027-01-31") from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+        if relative is not None:
+            seconds = read_duration_s(relative[2]) if relative[1] else 0
+            moment = SystemClock().now() + timedelta(seconds=-seconds if relative[1] == "-" else seconds)
+        else:
+            moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(
+            f"{text[:60]!r} is no time", hint="for example 2027-01-31, 2027-01-31T06:00, now+2h, now-3d"
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).isoformat()
 
 
 def programme_of(client: Client, named: str | None) -> str:

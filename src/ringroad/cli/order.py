@@ -9,7 +9,7 @@ import click
 
 from ringroad.cli.client import Client
 from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_client
-from ringroad.cli.names import programme_of, read_due
+from ringroad.cli.names import programme_of, read_at
 from ringroad.cli.schedule_text import made_late_text
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table, tail, when
@@ -28,9 +28,9 @@ def group() -> None:
 @click.option("--option", "options", multiple=True, help="What is ordered with it; may be repeated.")
 @click.option("--programme", help="The vehicle programme; default: the only one.")
 @click.option("--region", default="", help="Where it goes.")
-@click.option("--due", help="When it must leave the line, for example 2027-01-31.")
+@click.option("--due", help="When it must leave the line: 2027-01-31, 2027-01-31T06:00, or now+2d.")
 @click.option(
-    "--not-before", "earliest", help="Nobody wants it to leave the line earlier; a date as for --due."
+    "--not-before", "earliest", help="Nobody wants it to leave the line earlier; a time as for --due."
 )
 @click.option("--rush", is_flag=True, help="Before all others that are not on the line yet.")
 @click.option(
@@ -59,9 +59,9 @@ def add(
         "rush": rush,
     }
     if due:
-        body["due_at"] = read_due(due)
+        body["due_at"] = read_at(due)
     if earliest:
-        body["earliest_at"] = read_due(earliest)
+        body["earliest_at"] = read_at(earliest)
     rows = [client.post("/orders", body) for _ in range(count)]
     text = "\n".join(
         f"order {row['id']}: {_what(row['variant'], row['options'])}, {row['state']}" for row in rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -88,7 +89,11 @@ def lesson_text(row: Mapping[str, Any]) -> str:
             continue
         head = f"{kind['kind']}: {counted(len(seen), 'station')} measured"
         if parents:
-            head += f"; as a whole {100 * kind['plant']:+.1f} %"
+            effect, low, high = (
+                100 * math.expm1(kind[name]) for name in ("plant", "plant_low", "plant_high")
+            )
+            of = " of the odds" if seen[0]["belief"]["family"] == "share" else ""
+            head += f"; as a whole {effect:+.1f} %{of} (90 % between {low:+.1f} and {high:+.1f} %)"
             head += f"; stations that are alike differ by {100 * kind['transfer_sd']:.0f} %"
         parts += [
             "",

@@ -10,7 +10,7 @@ import click
 
 from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, ClientGroup, example, limited, show_page, with_client
-from ringroad.cli.names import programme_of
+from ringroad.cli.names import programme_of, read_at
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import counted, details, table, tail, when
 from ringroad.kernel.errors import InvalidInput
@@ -98,7 +98,7 @@ def show_lot(
 @click.option("--part", default="", help="What failed: a part or an ECU, by the name it was built under.")
 @click.option("--code", default="", help="Fault code.")
 @click.option("--text", default="", help="In words.")
-@click.option("--at", "occurred", help="When, with its zone; default: now.")
+@click.option("--at", "occurred", help="When, with its zone, or now-2d; default: now.")
 @_PROGRAMME
 @with_client
 def tell_claim(
@@ -194,10 +194,7 @@ def _times(suspect: Mapping[str, Any]) -> str:
 
 
 def _moment(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidInput(f"{text!r} is no time", hint="2026-11-26T08:00:00Z") from error
-    if found.tzinfo is None:
+    found = datetime.fromisoformat(read_at(text))
+    if not text.startswith("now") and datetime.fromisoformat(text).tzinfo is None:
         raise InvalidInput(f"{text!r} has no zone", hint="2026-11-26T08:00:00Z")
     return found

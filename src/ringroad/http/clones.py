@@ -48,7 +48,9 @@ class LessonKindView(View, frozen=True, kw_only=True):
     """What was found of the parameters of one kind."""
 
     kind: str
-    plant: float  # effect of the whole plant, on the scale of logarithms: 0.05 is 5 % more
+    plant: float  # effect of the whole plant, on the scale of logarithms, of a share of its odds: 0.05 is 5 % more
+    plant_low: float  # its 5 % quantile
+    plant_high: float  # its 95 % quantile
     transfer_sd: float  # between plants, of parameters that are alike
     different_share: float  # expected share that is locally different
     parameters: list[LearnedView]
@@ -113,7 +115,8 @@ def lesson_view(stored: StoredPlant, lesson: Lesson) -> LessonView:
         different=[str(each.key) for each in lesson.different],
         kinds=[
             LessonKindView(
-                kind=kind, plant=clone.plant, transfer_sd=clone.transfer_sd, different_share=clone.different_share,
+                kind=kind, plant=clone.plant, plant_low=clone.plant_low, plant_high=clone.plant_high,
+                transfer_sd=clone.transfer_sd, different_share=clone.different_share,
                 parameters=[
                     LearnedView(
                         belief=parameter_view(lesson.plant, each.key, lesson.plant.parameters[each.key]),

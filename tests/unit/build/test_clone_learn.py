@@ -55,6 +55,19 @@ def error(found: Clone) -> float:
     )
 
 
+def test_how_much_slower_the_whole_plant_is_is_said_with_how_sure_that_is() -> None:
+    nothing, few, many = (
+        cloned(n, slower=1.1) if n else learn(inherit(parents(), KEYS), {}) for n in (0, 2, 60)
+    )
+    spans = [each.plant_high - each.plant_low for each in (nothing, few, many)]
+    assert spans[0] > 2 * spans[1] > 2 * spans[2] > 0
+    for each in (few, many):
+        assert each.plant_low < each.plant < each.plant_high
+        assert each.plant_low < math.log(1.1) < each.plant_high
+    prior = math.sqrt(inherit(parents(), KEYS).plant_variance)
+    assert nothing.plant_high == pytest.approx(1.645 * prior, rel=0.05) == -nothing.plant_low
+
+
 def test_before_its_first_vehicle_a_clone_believes_what_its_parents_have_in_common() -> None:
     found = learn(inherit(parents(), KEYS), {})
     assert error(found) < 0.03

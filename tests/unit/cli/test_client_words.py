@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from ringroad.cli.campaign_return import nobody_text, read_recovery
 from ringroad.cli.campaign_text import campaign_head, next_text, plan_text, was_stopped, waves_text
 from ringroad.cli.diagnose_words import measured
-from ringroad.cli.names import read_due, read_duration_s, read_permille, read_wave
+from ringroad.cli.names import read_at, read_duration_s, read_permille, read_wave
+from ringroad.cli.plant_clone import lesson_text
 from ringroad.cli.release_file import document_of_file, document_of_options, find_package, read_file
 from ringroad.cli.tables import can_redraw, details, problems, size, table, tail
 from ringroad.kernel.errors import InvalidInput, NotFound
@@ -96,10 +99,23 @@ def test_a_wave_is_vehicles_or_a_share() -> None:
 
 
 def test_a_date_without_a_zone_is_utc() -> None:
-    assert read_due("2027-01-31") == "2027-01-31T00:00:00+00:00"
-    assert read_due("2027-01-31T06:00+02:00") == "2027-01-31T06:00:00+02:00"
-    with pytest.raises(InvalidInput):
-        read_due("31.1.2027")
+    assert read_at("2027-01-31") == "2027-01-31T00:00:00+00:00"
+    assert read_at("2027-01-31T06:00+02:00") == "2027-01-31T06:00:00+02:00"
+    assert read_at("2027-01-31T06:00", zone=ZoneInfo("Europe/Oslo")) == "2027-01-31T06:00:00+01:00"
+
+
+@pytest.mark.parametrize(("text", "later_s"), [("now", 0), ("now+2h", 7_200), ("now - 3d", -3 * 86_400)])
+def test_a_time_may_be_so_long_from_now(text: str, later_s: int) -> None:
+    before = datetime.now(UTC)
+    said = datetime.fromisoformat(read_at(text)) - timedelta(seconds=later_s)
+    assert before <= said <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("text", ["31.1.2027", "now+", "now2h", "now+2y", "now+999999999w", "tomorrow", ""])
+def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(InvalidInput) as told:
+        read_at(text)
+    assert told.value.hint.startswith("for example ")
 
 
 @pytest.mark.parametrize(
@@ -414,3 +430,22 @@ def test_what_is_typed_from_a_table_is_never_cut_in_it() -> None:
 )
 def test_a_time_in_a_snapshot_is_shown_as_one(value: int, unit: str, shown: str) -> None:
     assert measured({"value": value, "unit": unit}) == shown
+
+
+def test_how_much_better_a_whole_clone_is_is_said_with_its_interval() -> None:
+    belief = {
+        "key": "assembly/Line 1/trim#first_pass",
+        "family": "share",
+        "mean": 0.9,
+        "low": 0.8,
+        "high": 0.95,
+    }
+    kind = {
+        "kind": "first_pass", "plant": 0.186, "plant_low": -0.1, "plant_high": 0.47, "transfer_sd": 0.1,
+        "parameters": [{"belief": belief, "inherited": 0.88, "own_n": 4}],
+    }  # fmt: skip
+    lesson = {"id": "north", "generation": 2, "inherited_from": ["mother"], "different": [], "kinds": [kind]}
+    said = "as a whole +20.4 % of the odds (90 % between -9.5 and +60.0 %)"
+    assert said in lesson_text(lesson)
+    timed = kind | {"parameters": [{"belief": belief | {"family": "time"}, "inherited": 60, "own_n": 4}]}
+    assert "as a whole +20.4 % (90 % between -9.5" in lesson_text(lesson | {"kinds": [timed]})

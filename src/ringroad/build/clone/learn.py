@@ -90,13 +90,17 @@ class Clone:
 
     Attributes:
         learned: one for each key of the inheritance.
-        plant: expected effect of the whole plant: 0.05 is 5 % slower than its parents.
+        plant: expected effect of the whole plant, on the scale of `Posterior.centre`: 0.05 is 5 % slower than its parents.
+        plant_low: its 5 % quantile.
+        plant_high: its 95 % quantile.
         transfer_sd: expected standard deviation from the parents, of parameters that are alike.
         different_share: expected share of parameters that are locally different.
     """
 
     learned: tuple[Learned, ...]
     plant: float
+    plant_low: float
+    plant_high: float
     transfer_sd: float
     different_share: float
 
@@ -146,6 +150,7 @@ def learn(inheritance: Inheritance, own: Mapping[Key, Posterior]) -> Clone:
     low, high = (_quantile(means, variances, weights, share) for share in (0.05, 0.95))
     expected = found.weight @ inherited
     different = found.weight @ found.responsible
+    plant_low, plant_high = _between(found.plant, found.weight)
     return Clone(
         learned=tuple(
             Learned(
@@ -155,7 +160,7 @@ def learn(inheritance: Inheritance, own: Mapping[Key, Posterior]) -> Clone:
             )
             for at, (key, each) in enumerate(zip(inheritance.keys, observed, strict=True))
         ),
-        plant=float(found.weight @ found.plant),
+        plant=float(found.weight @ found.plant), plant_low=plant_low, plant_high=plant_high,
         transfer_sd=float(np.sqrt(found.weight @ found.transfer)),
         different_share=float(found.weight @ found.share),
     )  # fmt: skip
@@ -230,6 +235,14 @@ def _said(own: Posterior | None, noise: float, before: float) -> tuple[float, fl
             return float(np.log(share / (1 - share)) + (own.mean - share) / slope), 1 / (own.n * slope)
         case "rate":
             return own.centre, own.error_variance
+
+
+def _between(values: Array, weights: Array) -> tuple[float, float]:
+    """Return the 5 % and the 95 % quantile of values that weigh something."""
+    tried, of = np.unique(values, return_inverse=True)
+    weight = np.bincount(of, weights=weights)
+    low, high = np.interp((0.05, 0.95), np.cumsum(weight) - weight / 2, tried)
+    return float(low), float(high)
 
 
 def _gain(variance: Array, error: Array) -> Array:

@@ -68,7 +68,17 @@ def remember_all(
             )
         )  # fmt: skip
     return new, tuple(
-        (kind, Clone(learned=tuple(found), plant=0.0, transfer_sd=0.0, different_share=_share(found)))
+        (
+            kind,
+            Clone(
+                learned=tuple(found),
+                plant=0.0,
+                plant_low=0.0,
+                plant_high=0.0,
+                transfer_sd=0.0,
+                different_share=_share(found),
+            ),
+        )
         for kind, found in kinds.items()
     )
 
