@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from benchmarks.canary_fleet import (
     BAD_2,
     BAD_5,
     BAD_20,
+    BASE,
     COLD,
     DATA,
     DEAD,
@@ -29,6 +31,7 @@ from benchmarks.canary_fleet import (
     TICKS,
     VEHICLES,
     WINDOW,
+    Flags,
     Fleet,
     Update,
 )
@@ -50,6 +53,8 @@ from ringroad.ship.ramp import HarmBudget
 SEED = 53_054
 REPLICATES = 4_000  # of the policy whose figures are kept
 REPLICATES_PEERS = 1_000
+REPLICATES_BUDGET = 400  # of each ratio at which an update spends the budget
+RATIOS = (1.1, 1.2, 1.3, 1.4, 1.5, 2.0)  # rate of updates that are worse, against control's
 MARGIN_MILLI = 1_250  # the default of the product, as are alpha and the budget
 BUDGET = HarmBudget()
 
@@ -63,6 +68,7 @@ class Outcome:
     harmed: Array
     exposed: Array
     halted_h: Array  # infinite where it never was
+    paused: Flags  # as the budget of harm was spent
     to_90_h: Array  # hours until 90 % of all vehicles had the update; infinite where they never had
 
 
@@ -70,29 +76,30 @@ def simulate(policy: Policy, update: Update, *, replicates: int, seed: int = SEE
     """Run one campaign `replicates` times."""
     fleet = Fleet(update, replicates=replicates, seed=seed)
     rule, ramp = policy(replicates)
-    halted = np.full(replicates, np.inf)  # tick from which on nothing is begun
-    decided = np.zeros(replicates, dtype=bool)
+    stopped = np.full(replicates, np.inf)  # tick from which on nothing is begun
+    halted = np.zeros(replicates, dtype=bool)
+    paused = np.zeros(replicates, dtype=bool)
     to_90 = np.full(replicates, np.inf)
     late = []
     for tick in range(TICKS):
-        fleet.waiting += np.where(decided, 0.0, ramp.release(fleet, at_h=tick * TICK_H))
-        late.append(fleet.step(active=tick < halted))
+        fleet.waiting += np.where(halted | paused, 0.0, ramp.release(fleet, at_h=tick * TICK_H))
+        late.append(fleet.step(active=tick < stopped))
         to_90 = np.where((fleet.exposed >= 0.9 * VEHICLES) & np.isinf(to_90), tick + 1.0, to_90)
         if len(late) > DATA:
-            halts = rule.see(late.pop(0), at_h=(tick + 1) * TICK_H) & ~decided
-            halted[halts] = tick + 1 + HALT
-            decided |= halts
-        over = np.where(decided, halted, np.inf)
-        if (over + WINDOW < tick).all() or (fleet.exposed >= TARGETS).all():
+            halted |= rule.see(late.pop(0), at_h=(tick + 1) * TICK_H)
+            paused |= ramp.pauses(fleet) & ~halted
+            stopped = np.where(halted | paused, np.minimum(stopped, tick + 1 + HALT), stopped)
+        if (stopped + WINDOW < tick).all() or (fleet.exposed >= TARGETS).all():
             break
     return Outcome(
-        harmed=fleet.harmed, exposed=fleet.exposed, halted_h=halted * TICK_H, to_90_h=to_90 * TICK_H
-    )
+        harmed=fleet.harmed, exposed=fleet.exposed, halted_h=np.where(halted, stopped, np.inf) * TICK_H,
+        paused=paused, to_90_h=to_90 * TICK_H,
+    )  # fmt: skip
 
 
-def harm_budget(replicates: int) -> tuple[Rule, Ramp]:
+def harm_budget(replicates: int, *, pauses: bool = True) -> tuple[Rule, Ramp]:
     rule = EProcess(replicates, margin_milli=MARGIN_MILLI, ramp=True)
-    return rule, HarmRamp(rule, BUDGET, replicates)
+    return rule, HarmRamp(rule, BUDGET, replicates, pauses=pauses)
 
 
 POLICIES: dict[str, Policy] = {
@@ -123,6 +130,8 @@ def run() -> list[Figure]:
             if name == OURS:
                 kept[update.name] = outcome
     return [
+        *beyond_control_rows(),
+        paused("good", kept[GOOD.name]),
         false_halt("good", kept[GOOD.name]),
         false_halt("cold_snap", kept[COLD.name]),
         *harmed("bad_2pct", kept[BAD_2.name], median=40, p95=60),
@@ -133,6 +142,29 @@ def run() -> list[Figure]:
         ),
         quantile("good_to_90pct_h", kept[GOOD.name].to_90_h, 0.5, target=120, unit="h"),
     ]  # fmt: skip
+
+
+def beyond_control_rows() -> list[Figure]:
+    """Print how much an update harms that is a little worse, with the pause of a spent budget and without."""
+    print(f"{'rate ratio':<12} {'pauses':<8} {'halted':>7} {'paused':>7} {'beyond control mean/p95/max':>29}")
+    found = []
+    for ratio in RATIOS:
+        for pauses in (False, True):
+            update = Update(name=f"{ratio:g} times", failed=BASE * ratio)
+            policy = partial(harm_budget, pauses=pauses)
+            outcome = simulate(policy, update, replicates=REPLICATES_BUDGET)
+            beyond = outcome.exposed * BASE * (ratio - 1)  # expected, given whom it met
+            print(
+                f"{ratio:<12g} {'yes' if pauses else 'no':<8} {np.isfinite(outcome.halted_h).mean():>7.1%} "
+                f"{outcome.paused.mean():>7.1%} "
+                f"{f'{beyond.mean():,.0f} / {quantile_of(beyond, 0.95):,.0f} / {beyond.max():,.0f}':>29}",
+                flush=True,
+            )
+            found.append((beyond.mean(), ratio, pauses))
+    worst, at, _ = max(each for each in found if each[2])
+    before, at_before, _ = max(each for each in found if not each[2])
+    note = f"at {at:g} times the rate, {REPLICATES_BUDGET} replicates; {before:.0f} at {at_before:g} times without the pause"
+    return [figure("beyond_control_mean.worst", float(worst), None, "vehicles", note)]
 
 
 def show_row(name: str, update: Update, outcome: Outcome) -> None:
@@ -157,6 +189,13 @@ def false_halt(name: str, outcome: Outcome) -> Figure:
     return figure(f"false_halt.{name}", share, 0.01, "share", note)
 
 
+def paused(name: str, outcome: Outcome) -> Figure:
+    pauses, replicates = int(outcome.paused.sum()), outcome.paused.size
+    return figure(
+        f"paused.{name}", pauses / replicates, 0.01, "share", f"{pauses} of {replicates} asked a person"
+    )
+
+
 def harmed(name: str, outcome: Outcome, *, median: float, p95: float) -> list[Figure]:
     return [
         quantile(f"harmed_median.{name}", outcome.harmed, 0.5, target=median, unit="vehicles"),
@@ -176,6 +215,6 @@ def quantile_of(values: Array, share: float) -> float:
     return float(np.quantile(values, share, method="inverted_cdf"))  # a value that occurred, infinite or not
 
 
-def figure(name: str, value: float, target: float, unit: str, note: str) -> Figure:
+def figure(name: str, value: float, target: float | None, unit: str, note: str) -> Figure:
     note = f"harm budget {BUDGET.harmed_first} to {BUDGET.harmed_last}; {note}"
     return Figure(name=f"canary.{name}", value=value, unit=unit, target=target, better="lower", note=note)

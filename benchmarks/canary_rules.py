@@ -14,10 +14,12 @@ import numpy as np
 from benchmarks.canary_fleet import BASE, TARGETS, TICK_H, WINDOW_H, Flags, Fleet
 from ringroad.kernel.rates import ALTERNATIVES
 from ringroad.ship.evidence import BELOW, Array, Counts, Scale
-from ringroad.ship.ramp import HarmBudget, RampFacts, decide_release, excess_risk
+from ringroad.ship.guard import BOUND_MICRONATS
+from ringroad.ship.ramp import HarmBudget, RampFacts, beyond_control, decide_release, excess_risk
 
 ALPHA_PPM = 10_000
 UPPER_ALPHA_PPM = 50_000
+BOUNDS_BELOW = 40  # of the lower bound, up to a ratio of 6: whoever is beyond is halted
 WAVES = ((0, 10_000), (48, 50_000), (96, 200_000), (168, TARGETS))  # hour, vehicles offered from then on
 
 
@@ -116,22 +118,35 @@ class EProcess:
     """Ours: the conditional-binomial e-process against the concurrent control group."""
 
     def __init__(self, replicates: int, *, margin_milli: int, ramp: bool = False) -> None:
-        self._margin_milli = margin_milli
+        self.margin_milli = margin_milli
         self.scale = Scale.for_harm(margin_milli) if ramp else Scale(margin_milli, bounds=np.empty(0))
         self.evidence = np.zeros((replicates, self.scale.points.size))
+        lowest = 1 / Scale.for_harm(margin_milli).bounds[BOUNDS_BELOW::-1] if ramp else np.empty(0)
+        self._below = Scale(margin_milli, bounds=lowest)  # of the arms exchanged
+        self._swapped = np.zeros((replicates, self._below.points.size))
+        self.treated = np.zeros(replicates)
+        self.low = np.zeros(replicates)  # lower bound of the rate ratio; 0 where it is not above 1
         self.control_failed = np.zeros(replicates)
         self.control_windows = np.zeros(replicates)
 
     def see(self, counts: Counts, *, at_h: float) -> Flags:
         self.evidence += self.scale.log_likelihood(counts)
+        if self._below.bounds.size:
+            self._swapped += self._below.log_likelihood(counts.swapped())
+            self.low = 1 / self._below.upper(self._swapped, alpha_ppm=UPPER_ALPHA_PPM)
+        self.treated += counts.treated
         self.control_failed += counts.control
         self.control_windows += counts.control_exposure / WINDOW_H
-        return np.asarray(self.scale.log_e(self.evidence) >= math.log(1_000_000 / ALPHA_PPM))
+        return np.asarray(self.log_e() >= math.log(1_000_000 / ALPHA_PPM))
+
+    def log_e(self) -> Array:
+        """Return the logarithm of the e-value of each replicate."""
+        return self.scale.log_e(self.evidence)
 
     def settle(self) -> None:
-        """Keep only what halting needs: nothing is left to release, so that no bound is asked for any more."""
+        """Leave the upper bound: nothing is left to release."""
         margin = self.scale.points.size - self.scale.bounds.size * (1 + len(BELOW))
-        self.scale = Scale(self._margin_milli, bounds=np.empty(0))
+        self.scale = Scale(self.margin_milli, bounds=np.empty(0))
         self.evidence = self.evidence[:, :margin]
 
 
@@ -143,13 +158,18 @@ class Calendar:
         before = max((vehicles for hour, vehicles in WAVES if hour < at_h), default=0)
         return float(max(vehicles for hour, vehicles in WAVES if hour <= at_h) - before)
 
+    def pauses(self, fleet: Fleet) -> Flags:
+        """Return which replicates wait for a person: none does."""
+        return np.zeros(fleet.exposed.size, dtype=bool)
+
 
 class HarmRamp:
     """Ours: as many vehicles as the budget of harm allows, by the evidence so far."""
 
-    def __init__(self, rule: EProcess, budget: HarmBudget, replicates: int) -> None:
+    def __init__(self, rule: EProcess, budget: HarmBudget, replicates: int, *, pauses: bool = True) -> None:
         self._rule = rule
         self._budget = budget
+        self._pauses = pauses
         self._offered = np.zeros(replicates)  # ever
         self._offered_s = np.zeros(replicates)
 
@@ -174,10 +194,20 @@ class HarmRamp:
                 offered_s=self._offered_s,
             ),
         )
-        more = np.minimum(more, left)
+        seen = (rule.low * 1_000 > rule.margin_milli) | (rule.log_e() >= BOUND_MICRONATS / 1_000_000)
+        more = np.where(seen, 0.0, np.minimum(more, left))  # as `harm_seen` holds
         self._offered += more
         self._offered_s += (fleet.waiting + more) * TICK_H * 3_600
         return more
+
+    def pauses(self, fleet: Fleet) -> Flags:
+        """Return which replicates pause: harm that spends the budget is proved, and somebody has not begun."""
+        spent = np.zeros(fleet.exposed.size, dtype=bool)
+        if self._pauses:
+            for each in np.flatnonzero((self._rule.low > 1) & (fleet.exposed < TARGETS)):
+                failed, low_milli = int(self._rule.treated[each]), math.floor(self._rule.low[each] * 1_000)
+                spent[each] = beyond_control(failed, low_milli) >= self._budget.harmed_last
+        return spent
 
 
 Ramp = Calendar | HarmRamp

@@ -169,7 +169,7 @@ def test_who_aborts_a_campaign_whose_gate_saw_harm_leaves_it_to_the_next_plan(
     add_vehicles(story.conn, range(60))
     story.start(
         gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
-        ramp=HarmBudget(harmed_first=2, harmed_last=5),
+        ramp=HarmBudget(harmed_first=2, harmed_last=500),
     )  # fmt: skip
     fails_in(story, 20)
     story.tick()
@@ -214,7 +214,7 @@ def test_that_harm_holds_a_campaign_is_a_fact_once_and_so_is_that_it_does_not_an
     add_vehicles(story.conn, range(60))
     story.start(
         gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
-        ramp=HarmBudget(harmed_first=2, harmed_last=5),
+        ramp=HarmBudget(harmed_first=2, harmed_last=500),
     )  # fmt: skip
     assert reading.campaigns(story.conn, campaign_id=story.campaign_id)[0].harm_holds is None
     fails_in(story, 20)
@@ -274,7 +274,7 @@ def test_that_harm_holds_is_told_of_a_campaign_that_was_held_before_it_was_told(
     add_vehicles(story.conn, range(60))
     story.start(
         gate=GatePolicy(reports_min=2, sequential=COMPARED), control=WaveSize(vehicles=20), waves=(),
-        ramp=HarmBudget(harmed_first=2, harmed_last=5),
+        ramp=HarmBudget(harmed_first=2, harmed_last=500),
     )  # fmt: skip
     fails_in(story, 20)
     with monkeypatch.context() as before:

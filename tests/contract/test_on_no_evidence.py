@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from ringroad.kernel.errors import Forbidden
+from ringroad.kernel.errors import Conflict, Forbidden
 from ringroad.kernel.facts import FactKind
 from ringroad.ship import store
 from ringroad.ship.gate import Advance, GatePolicy, Grow, Pause
@@ -30,6 +31,10 @@ pytestmark = pytest.mark.engines
 COMPARED = SequentialPolicy(
     metrics=(Metric(name=MetricName.FAULT, margin_milli=1_250),), window_s=60, tick_s=10, late_s=5
 )
+
+WIDE = replace(
+    COMPARED, metrics=(Metric(name=MetricName.FAULT, margin_milli=4_000),)
+)  # harm within the margin
 
 
 @pytest.fixture
@@ -233,6 +238,66 @@ def test_a_budget_grows_by_windows_of_which_something_was_seen_to_the_end(story:
     (decision,) = [decision for _, decision in story.tick().decisions]
     assert isinstance(decision, Grow)
     assert newest(story) == ("grow", "evidence_good")
+
+
+def harms(story: Story, *, treated: int, control: int) -> None:
+    """Both arms drove as long, in which so many updated and so many control vehicles failed; a reading is made now."""
+    amount = 1_000 * COMPARED.tick_s * 1_000_000
+    counts = (treated, control, amount, amount, amount, amount)
+    row = TickRow(metric=MetricName.FAULT, tick=tick_of(story), stratum="", counts=counts)
+    with transaction(story.conn):
+        record_reading(story.conn, story.campaign_id, WIDE, [row], through_us=to_us(story.now), now=story.now)
+
+
+def test_a_budget_that_is_spent_by_proved_harm_pauses_until_an_approver_goes_on_for_as_much_again(
+    story: Story,
+) -> None:
+    add_vehicles(story.conn, range(60))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=WIDE), control=WaveSize(vehicles=20), waves=(),
+        ramp=HarmBudget(harmed_first=2, harmed_last=20, reaction_s=10),
+    )  # fmt: skip
+    assert succeed(story) == 2
+    story.later(20)
+    harms(story, treated=200, control=80)
+    (decision,) = [decision for _, decision in story.tick().decisions]
+    assert decision == Pause("budget_spent")
+    assert newest(story) == ("pause", "budget_spent")
+    with pytest.raises(Conflict, match="would pause again"):
+        go_on(story, "ben", without_reports=False)
+    with pytest.raises(Conflict, match="no report is missing"), transaction(story.conn):
+        go_on_as(story, "ben", without_reports=True, beyond_budget=True)
+    with pytest.raises(Forbidden, match="maker of a plan"):
+        go_on_as(story, "ann", beyond_budget=True)
+    go_on_as(story, "ben", beyond_budget=True)
+    resumed = latest_fact(story.conn, kind=FactKind.CAMPAIGN_RESUMED, subject=story.campaign_id)
+    assert resumed is not None
+    proved = resumed.body["harm_accepted"]
+    assert 20 <= proved < 200
+    story.tick()
+    assert story.campaign().state is CampaignState.RUNNING
+    story.later(20)
+    harms(story, treated=400, control=160)  # on top
+    story.tick()
+    assert newest(story) == ("pause", "budget_spent")
+    with pytest.raises(Conflict, match="not spent"):
+        go_on_as(story, "ben", beyond_budget=True, resumed_before=True)
+
+
+def go_on_as(story: Story, actor: str, **how: bool) -> None:
+    """Resume; `resumed_before`: after somebody paused it by hand meanwhile."""
+    if how.pop("resumed_before", False):
+        go_on_as(story, actor, beyond_budget=True)
+        with transaction(story.conn):
+            store.pause(
+                story.conn, story.ids, campaign_id=story.campaign_id, actor="eve", now=story.now,
+                generation=story.campaign().generation, reason="lunch",
+            )  # fmt: skip
+    with transaction(story.conn):
+        store.resume(
+            story.conn, story.ids, campaign_id=story.campaign_id, actor=actor, now=story.now,
+            generation=story.campaign().generation, four_eyes=True, **how,
+        )  # fmt: skip
 
 
 def test_a_wave_of_which_nothing_was_seen_opens_no_other(story: Story) -> None:

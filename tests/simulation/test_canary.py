@@ -5,10 +5,12 @@ The figures themselves come from `make bench ARGS=canary`; here a seed is fixed 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
-from benchmarks.canary import POLICIES, simulate
-from benchmarks.canary_fleet import BAD_2, BAD_5, COLD, DEAD, GOOD, Update
+from benchmarks.canary import POLICIES, harm_budget, simulate
+from benchmarks.canary_fleet import BAD_2, BAD_5, BASE, COLD, DEAD, GOOD, Update
 
 OURS = POLICIES["ours, harm budget"]
 SEED = 1
@@ -28,8 +30,21 @@ def test_a_dead_update_meets_no_more_than_fifty_vehicles() -> None:
     assert outcome.exposed.max() <= 50
 
 
+def test_a_little_worse_update_pauses_once_the_budget_is_proved_to_be_spent() -> None:
+    """Within the margin and a little beyond, where hardly anything halts: half as many are harmed."""
+    update = Update(name="1.3 times", failed=BASE * 1.3)
+    with_it, without = (
+        simulate(partial(harm_budget, pauses=pauses), update, replicates=40, seed=SEED)
+        for pauses in (True, False)
+    )
+    assert with_it.paused.mean() > 0.8
+    assert not without.paused.any()
+    assert with_it.exposed.mean() < 0.7 * without.exposed.mean()
+
+
 @pytest.mark.parametrize("update", [GOOD, COLD])
 def test_a_good_update_is_hardly_ever_halted_and_is_out_in_five_days(update: Update) -> None:
     outcome = simulate(OURS, update, replicates=60, seed=SEED)
     assert np.isfinite(outcome.halted_h).sum() <= 3  # at 1 % more would come once in 2,000 seeds
+    assert outcome.paused.sum() <= 3
     assert np.median(outcome.to_90_h) <= 120

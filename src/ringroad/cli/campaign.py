@@ -42,7 +42,7 @@ from ringroad.http.auth import Role
 from ringroad.http.console.conduct import TOLD, state_told
 from ringroad.http.console.why import waits_for
 from ringroad.http.views import AssignmentView
-from ringroad.kernel.errors import NotFound
+from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.kernel.limits import PAGE_ROWS_MAX
 from ringroad.ship.reason_words import reason_words
 
@@ -249,10 +249,22 @@ def pause(shell: Shell, client: Client, *, campaign: str, reason: str) -> None:
     is_flag=True,
     help="An approver accepts that the gate misses reports for good, or that a metric is not known.",
 )
+@click.option(
+    "--beyond-budget",
+    is_flag=True,
+    help="An approver accepts that the budget of harm is spent, until as much more is proved.",
+)
 @with_client
-def resume(shell: Shell, client: Client, *, campaign: str, without_reports: bool) -> None:
+def resume(
+    shell: Shell, client: Client, *, campaign: str, without_reports: bool, beyond_budget: bool
+) -> None:
     """Go on with a paused campaign."""
+    if without_reports and beyond_budget:
+        raise InvalidInput(
+            "--without-reports or --beyond-budget, not both", hint="the campaign says why it paused"
+        )
     verb = "resume-without-reports" if without_reports else "resume"
+    verb = "resume-beyond-budget" if beyond_budget else verb
     _move(shell, client, client.find("/campaigns", campaign), verb, follow="watch")
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from ringroad.cli.names import read_duration_s, read_wave
 from ringroad.cli.tables import table, when
-from ringroad.http.console.guard import AGAINST, control_line
+from ringroad.http.console.guard import AGAINST, control_line, harm_line
 from ringroad.http.views import ComparedView
 from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.reason_words import reason_words
@@ -167,9 +167,10 @@ def compared_text(rows: Sequence[Row], campaign: Row) -> str:
         ),
         empty="nothing is compared",
     )
-    control = control_line([msgspec.convert(each, ComparedView) for each in rows])
+    compared = [msgspec.convert(each, ComparedView) for each in rows]
+    control, harm = control_line(compared), harm_line(compared)
     halted = f"halted: {reason_words(campaign['state_reason'])}" if campaign["state"] == "halted" else ""
-    return "\n\n".join(part for part in (head, control, halted) if part)
+    return "\n\n".join(part for part in (head, control, harm, halted) if part)
 
 
 def readings_text(rows: Sequence[Row]) -> str:

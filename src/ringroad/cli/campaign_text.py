@@ -13,7 +13,13 @@ from ringroad.http.console.conduct import approval_lines, conduct_lines
 from ringroad.http.console.decided import counted, decision_lines
 from ringroad.http.console.guard import gate_lines
 from ringroad.kernel.hours import length_words
-from ringroad.ship.reason_words import UNKNOWN_FOR_GOOD, is_for_good, is_harm_elsewhere, reason_words
+from ringroad.ship.reason_words import (
+    UNKNOWN_FOR_GOOD,
+    is_budget_spent,
+    is_for_good,
+    is_harm_elsewhere,
+    reason_words,
+)
 
 Row = Mapping[str, Any]
 
@@ -88,6 +94,12 @@ def next_text(row: Row, recovery: Row | None) -> str:
     short = tail(row["id"])
     if recovery and recovery["vehicles"].get("kept"):
         return f"next: ringroad campaign return {short} shows who of them can go back, and orders them"
+    if row["state"] == "paused" and is_budget_spent(row["state_reason"]):
+        return (
+            f"next: ringroad campaign evidence {short} shows how many were harmed\n"
+            f"      ringroad campaign resume {short} --beyond-budget lets it go on all the same, as an approver\n"
+            f"      ringroad campaign abort {short} --reason WHY ends it; vehicles that installed it stay on it until they are ordered back"
+        )
     if row.get("harm_holds"):
         return (
             f"next, as the gate holds it for harm: ringroad campaign evidence {short} shows what is compared\n"

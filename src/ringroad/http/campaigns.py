@@ -416,9 +416,7 @@ def approve_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[App
     return _move(ctx, request, campaign_id, data.generation, approve, four_eyes=True)
 
 
-@route(
-    "POST", "/campaigns/{campaign_id:str}/approve-recall", role=Role.APPROVER, tag="ship", errors=[404, 409]
-)
+@route("POST", "/campaigns/{campaign_id:str}/approve-recall", role=Role.APPROVER, tag="ship", errors=[404, 409])  # fmt: skip
 def approve_recall(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[ApprovePlan]) -> Done:
     """Approve the current plan as an emergency recall; its maker cannot, not even as the only one who may approve."""
     act = partial(store.approve, four_eyes=True, recall=True, acknowledged=data.acknowledged)
@@ -444,15 +442,20 @@ def resume_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Go])
 
 
 @route(
-    "POST",
-    "/campaigns/{campaign_id:str}/resume-without-reports",
-    role=Role.APPROVER,
-    tag="ship",
-    errors=[404, 409],
-)
+    "POST", "/campaigns/{campaign_id:str}/resume-without-reports", role=Role.APPROVER, tag="ship", errors=[404, 409]
+)  # fmt: skip
 def resume_without_reports(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Go]) -> Done:
     """Go on though reports will never come that the gate waits for; who made the plan cannot, as with approvals."""
     go_on = partial(store.resume, without_reports=True)
+    return _move(ctx, request, campaign_id, data.generation, go_on, four_eyes=True)
+
+
+@route(
+    "POST", "/campaigns/{campaign_id:str}/resume-beyond-budget", role=Role.APPROVER, tag="ship", errors=[404, 409]
+)  # fmt: skip
+def resume_beyond_budget(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[Go]) -> Done:
+    """Go on though the budget of harm is spent, until as much more is proved; likewise."""
+    go_on = partial(store.resume, beyond_budget=True)
     return _move(ctx, request, campaign_id, data.generation, go_on, four_eyes=True)
 
 
@@ -491,6 +494,6 @@ router = Router(
     "/",
     route_handlers=[
         create_campaign, preview_query, set_time_zone, complete_query, plan_campaign, approve_campaign, approve_recall,
-        start_campaign, pause_campaign, resume_campaign, resume_without_reports, abort_campaign,
+        start_campaign, pause_campaign, resume_campaign, resume_without_reports, resume_beyond_budget, abort_campaign,
     ],
 )  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ringroad.http.views import ComparedView
 from ringroad.ship.compared import Compared, all_compared
 from ringroad.ship.gate import installation_readings
+from ringroad.ship.guard import HARM
 from ringroad.ship.store.control import ControlLeft, read_control
-from ringroad.ship.store.evidence import read_evidence
+from ringroad.ship.store.evidence import harm_limit, read_evidence
 from ringroad.ship.store.reading import read_campaign, read_plan, read_waves
 from ringroad.storage.db import Connection
 
@@ -32,10 +33,11 @@ def compared(conn: Connection, campaign_id: str) -> list[ComparedView]:
         state_reason=campaign.state_reason,
     )
     control = read_control(conn, campaign, plan)
-    return [_view(each, control) for each in found]
+    limit = harm_limit(conn, campaign, plan.request.ramp) if plan.request.ramp else None
+    return [_view(each, control, limit) for each in found]
 
 
-def _view(each: Compared, control: ControlLeft) -> ComparedView:
+def _view(each: Compared, control: ControlLeft, limit: int | None) -> ComparedView:
     said, against_it = each.reading, each.against == "control"
     return ComparedView(
         metric=each.metric, against=each.against, margin_milli=each.margin_milli, limit_micronats=each.limit_micronats,
@@ -44,4 +46,5 @@ def _view(each: Compared, control: ControlLeft) -> ComparedView:
         updated=said.treated if said else None, other=said.control if said else None, updated_of=each.tried,
         other_of=each.past_tried, refused=bool(said and said.exceeded), halted=each.halted,
         control_held=control.held if against_it else None, control_left=control.left if against_it else None,
+        harm_limit=limit if each.metric in HARM else None,
     )  # fmt: skip

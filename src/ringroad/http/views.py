@@ -368,6 +368,9 @@ class ComparedView(View, frozen=True, kw_only=True):
         None  # vehicles of the control group that the plan holds back; None: against the past
     )
     control_left: int | None = None  # of those, who are controls still
+    harm_limit: int | None = (
+        None  # failures beyond control, over all metrics with this, that pause it once proved
+    )
 
 
 class ExposureView(View, frozen=True, kw_only=True):

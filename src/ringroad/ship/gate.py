@@ -22,13 +22,13 @@ from ringroad.kernel.errors import InvalidInput
 from ringroad.ship.fresh import UNREAD, contradiction, is_past, not_fresh, stale_s, stays_unread, watching
 from ringroad.ship.guard import Past, Reading, SequentialPolicy, read_installations
 from ringroad.ship.known import harm_seen, no_pace, not_known, refused_where
-from ringroad.ship.ramp import HarmBudget, Ramp, growth, harm_unbounded
+from ringroad.ship.ramp import HarmBudget, Ramp, growth, harm_proved, harm_unbounded
+from ringroad.ship.reason_words import BUDGET_SPENT
 from ringroad.ship.wave_facts import PLAIN_HARM_PERMILLE, WaveFacts
 
 DURATION_S_MAX = 10 * 365 * 86_400  # seconds; no campaign outlives its vehicles' first decade
 VEHICLES_MAX = 1_000_000_000  # vehicles; ten times the largest fleet
 HARM_SEEN = "harm_seen"  # a hold for harm: the word, and behind a colon what shows it
-BUDGET_SPENT = "budget_spent"  # by vehicles that were harmed while nothing bounds how many will be
 NOT_KNOWN = "not_known"  # a hold for a metric that was never observed: the word, and behind a colon which
 ENDLESS = frozenset({"too_few_reports", "too_many_silent", "evidence_too_old"})
 SILENT = "telemetry_silent"  # a hold where nothing is known of now, and something was before
@@ -180,6 +180,7 @@ def decide_gate(
 
     1. A withdrawn release halts, and harm: on the wave and on all released so far; old harm is still harm.
        Where there is a sequential policy, harm is what its metrics refuse, and what is plain without them.
+       A ramp whose budget is spent by harm that is proved pauses.
     2. Evidence that contradicts itself or the clock, or that is not all counted yet, holds.
     3. The last wave finishes when every vehicle has an outcome and the soak is over; it cannot advance.
        Where vehicles are compared with a control group, not before the newest was watched, nor while harm is seen or 7 misses.
@@ -216,6 +217,8 @@ def decide_gate(
     harm = _harm(policy, wave, released, evidence, where=strata_named)
     if withdrawn or harm:  # 1
         return Halt("release_withdrawn" if withdrawn else harm)
+    if ramp is not None and evidence is not None and ramp.is_spent(evidence.readings):  # 1
+        return Pause(BUDGET_SPENT)
     if wrong := "reports_waiting" if reports_waiting else contradiction(wave, released, now=now):  # 2
         return Hold(wrong)
     rules = _Rules(
@@ -267,6 +270,8 @@ def harm_at_end(
 ) -> str:  # fmt: skip
     """Return the same for a campaign that a person ends: few outcomes are all it has, and more than a quarter is harm."""
     harm = harm_of(policy, wave, released, evidence=evidence, budget=budget)
+    if not harm and evidence and budget and budget.harmed_last <= harm_proved(evidence.readings):
+        return f"{HARM_SEEN}: {BUDGET_SPENT}"
     limit = PLAIN_HARM_PERMILLE if policy.sequential else max(PLAIN_HARM_PERMILLE, policy.failed_permille_max)
     plain = released.harmed > 0 and limit * released.reported < released.harmed * 1000
     return harm or ("too_many_failures" if plain and not released.contradictory else "")

@@ -695,6 +695,9 @@ VALUES (:campaign_id, :wave, :decision, :reason, :facts, :policy, :now);
 SELECT EXISTS (SELECT 1 FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed'
                   AND body ->> :what = :wave::text);
 
+-- name: harm_accepted$
+SELECT max((body ->> 'harm_accepted')::bigint) FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed';
+
 -- name: newest_go_on^
 SELECT body, event_at FROM fact
  WHERE subject = :campaign_id AND kind = 'campaign.resumed' AND body ->> :what = :wave::text

@@ -17,6 +17,7 @@ Arrays in, arrays out: for one campaign on the server, for thousands at once in 
 Invariants:
     Without evidence at most `harmed_first` vehicles are offered the update.
     A higher bound of the rate ratio, or more vehicles in flight, never releases more.
+    More proved harm never lets go on what less would pause.
 """
 
 from __future__ import annotations
@@ -122,6 +123,8 @@ class Ramp:
         unseen_milli: thousandths of vehicles in flight if time without a sight of it frees none; from `unseen` on.
         steps: whether who goes on without what is not known releases at most the first budget by that, as of every
             decision now; in those of before it was as much as time frees.
+        limit: failures beyond control at which it pauses once so many are proved: the last budget, on top of what was
+            proved when an approver last went on; 0 in decisions of before, which paused for none.
     """
 
     budget: HarmBudget
@@ -131,6 +134,12 @@ class Ramp:
     unseen: str = ""
     unseen_milli: int = 0
     steps: bool = False
+    limit: int = 0
+
+    def is_spent(self, readings: Sequence[Reading]) -> bool:
+        """Tell whether so much harm is proved, while somebody is left who could be kept from it."""
+        unbegun = self.state.left + self.state.offered
+        return unbegun > 0 and 0 < self.limit <= harm_proved(readings)
 
 
 def decide_growth(
@@ -203,6 +212,21 @@ def harm_unbounded(readings: Sequence[Reading]) -> float:
             )
             harmed += max(0.0, each.treated - usual)
     return harmed
+
+
+def harm_proved(readings: Sequence[Reading]) -> int:
+    """Return how many failures beyond control are proved, at the lower bound of each metric that counts harm."""
+    return sum(beyond_control(each.treated, each.low_milli) for each in readings if each.metric in HARM)
+
+
+def beyond_control(failed: int, ratio_milli: int) -> int:
+    """Return how many of the failures of updated vehicles control would not have had, at a rate ratio; rounded down.
+
+    The attributable part of the cases, 1 - 1 / ratio: what hits both arms is in neither factor.
+
+    Source: Rothman et al., Modern Epidemiology, attributable fraction among the exposed.
+    """
+    return failed * (ratio_milli - 1_000) // ratio_milli if ratio_milli > 1_000 else 0
 
 
 def excess_risk(upper: Array, *, control_failed: Array, control_windows: Array) -> Array:

@@ -135,6 +135,20 @@ def test_it_is_told_how_many_of_the_control_group_are_left() -> None:
     assert line == "control group: 20 of 20 vehicles"
 
 
+def test_it_is_told_how_much_harm_a_budget_is_spent_by() -> None:
+    fault = compared(updated=66, point_milli=1_200, low_milli=1_100, high_milli=1_500, harm_limit=400)
+    (*_, line) = compared_text([fault], RUNNING).splitlines()
+    told = "failures beyond the control group's share so far: "
+    assert line == f"{told}about 11, 6 proved, at most 22; it pauses at 400 proved"
+    loops = compared(
+        metric="boot_loop", updated=4, point_milli=None, low_milli=0, high_milli=None, harm_limit=400
+    )
+    (*_, line) = compared_text([fault, loops], RUNNING).splitlines()
+    assert line == f"{told}6 proved, at most 26; it pauses at 400 proved"
+    assert told not in compared_text([compared()], RUNNING)
+    assert told not in compared_text([compared(updated=None, harm_limit=400)], RUNNING)
+
+
 def test_a_past_without_any_installation_is_told_as_none() -> None:
     past = compared(metric="rolled_back", against="past", updated=0, updated_of=0, other=0, other_of=0)
     assert compared_text([past], RUNNING).count("none yet") == 2

@@ -93,6 +93,8 @@ def test_an_approval_asks_with_everything_that_is_signed_for() -> None:
         (Role.APPROVER, "parked_for_good", {"resume", "abort"}),
         (Role.VIEWER, "too_few_reports_for_good", set()),
         (Role.APPROVER, "release_harmed_elsewhere: fix (campaign_1)", {"abort"}),
+        (Role.APPROVER, "budget_spent", {"resume-beyond-budget", "abort"}),
+        (Role.OPERATOR, "budget_spent", {"abort"}),
     ],
 )
 def test_an_approver_alone_resumes_a_campaign_whose_reports_will_never_come(

@@ -20,6 +20,7 @@ from ringroad.ship.gate import (
     Hold,
     Pause,
     decide_gate,
+    harm_at_end,
     harm_of,
 )
 from ringroad.ship.guard import BOUND_MICRONATS, Metric, MetricName, Reading, SequentialPolicy, StratumReading
@@ -126,6 +127,59 @@ def test_a_decision_of_before_is_made_again_by_the_rule_of_before(
         if more.get("harm_named")
         else of_before
     )
+
+
+PROVED = replace(
+    FAULT, treated=66, low_milli=1_100
+)  # at least 6 of the 66 come of the update; within the margin
+SPENDING = replace(SMALL, limit=5)
+
+
+@pytest.mark.parametrize(
+    ("ramp", "readings", "decided"),
+    [
+        (SPENDING, (PROVED,), Pause("budget_spent")),
+        (replace(SPENDING, limit=6), (PROVED,), Pause("budget_spent")),
+        (replace(SPENDING, limit=7), (PROVED,), Grow(10)),  # an approver went on
+        (SPENDING, (replace(PROVED, low_milli=1_000),), Grow(10)),  # nothing is proved
+        (SPENDING, (replace(PROVED, low_milli=0),), Grow(10)),
+        (SPENDING, (FAULT, replace(PROVED, metric=MetricName.SILENCE)), Grow(10)),  # which sets no pace
+        (SPENDING, (replace(PROVED, treated=33), replace(PROVED, metric=MetricName.BOOT_LOOP, treated=33)), Pause("budget_spent")),
+        (SMALL, (PROVED,), Grow(10)),  # of before
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("left", [10, 0])
+def test_a_ramp_pauses_once_as_much_harm_is_proved_as_its_budget_allows(
+    ramp: Ramp, readings: tuple[Reading, ...], decided: GateDecision, *, left: int
+) -> None:
+    """However old the reading is, and also while vehicles only have offers; replayed as it was decided."""
+    state = replace(ramp.state, left=left, offered=0 if left else 1)
+    facts = {
+        "wave": msgspec.to_builtins(WAVE), "released": msgspec.to_builtins(WAVE),
+        "evidence": msgspec.to_builtins(Evidence(id=7, readings=readings, read_at=NOW)),
+        "ramp": msgspec.to_builtins(replace(ramp, state=state)),
+        "rest": {"last_wave": True, "withdrawn": False, "reports_waiting": False, "harm_named": True},
+    }  # fmt: skip
+    again = decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW)
+    assert again == decided if left or isinstance(decided, Pause) else not isinstance(again, Pause)
+    old = decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW + timedelta(days=9))
+    assert isinstance(old, Pause) == isinstance(decided, Pause)
+
+
+def test_harm_that_is_proved_pauses_nobody_who_is_through_and_is_kept_for_who_ends_it() -> None:
+    through = replace(SPENDING, state=replace(SMALL.state, left=0, offered=0))
+    assert not through.is_spent((PROVED,))
+    evidence = Evidence(id=7, readings=(PROVED, SILENCE), read_at=NOW)
+    budget = HarmBudget(harmed_first=2, harmed_last=6)
+    assert harm_at_end(POLICY, WAVE, WAVE, evidence=evidence, budget=budget) == "harm_seen: budget_spent"
+    more = HarmBudget(harmed_first=2, harmed_last=7)
+    assert harm_at_end(POLICY, WAVE, WAVE, evidence=evidence, budget=more) == ""
+
+
+def test_what_refuses_halts_a_ramp_whose_budget_is_spent() -> None:
+    evidence = Evidence(id=7, readings=(PROVED,), read_at=NOW, refused="fault")
+    found = decide_gate(POLICY, WAVE, WAVE, last_wave=True, now=NOW, evidence=evidence, ramp=SPENDING)
+    assert found == Halt("worse_than_control: fault")
 
 
 FAILING = replace(WAVE, vehicles_installed=60, vehicles_failed=40)

@@ -12,6 +12,7 @@ import ringroad.ship.gate
 from ringroad.ship.guard import MetricName
 from ringroad.ship.judged import REFUSALS
 from ringroad.ship.reason_words import (
+    BUDGET_SPENT,
     CODE_WORDS,
     GATE_WORDS,
     HARMED_ELSEWHERE,
@@ -99,7 +100,7 @@ def test_every_reason_of_the_gate_and_every_metric_and_refusal_has_words() -> No
     }
     assert len(reasons) >= 18
     assert reasons <= GATE_WORDS.keys()
-    assert set(MetricName) | {ringroad.ship.gate.BUDGET_SPENT} == METRIC_WORDS.keys()
+    assert set(MetricName) | {BUDGET_SPENT} == METRIC_WORDS.keys()
     assert REFUSALS.keys() <= CODE_WORDS.keys()
     assert metric_words("of_tomorrow") == "of tomorrow"
     assert "mismatch" in VERDICT_WORDS

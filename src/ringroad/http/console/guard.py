@@ -10,6 +10,7 @@ from ringroad.http.console.evidence import interval, odds
 from ringroad.http.console.render import chart, short, words
 from ringroad.http.views import ComparedView, ExposureView, ReadingView
 from ringroad.kernel.hours import length_words
+from ringroad.ship.ramp import beyond_control
 
 _RULES: Mapping[str, tuple[str, str]] = {
     "failed_permille_max": ("failed at most", "permille"),
@@ -57,6 +58,7 @@ def gate_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines.append(
             ("harmed at most", f"{ramp['harmed_first']} vehicles in flight, later {ramp['harmed_last']}")
         )
+        lines.append(("pauses for an approver", f"once it is proved to have harmed {ramp['harmed_last']}"))
         if "reaction_s" in ramp:
             lines.append(("a halt takes effect within", length_words(ramp["reaction_s"])))
     return lines
@@ -170,6 +172,29 @@ def control_line(compared: Sequence[ComparedView]) -> str:
             let_go = f", {gone:,} let go" if gone else ""
             return f"control group: {each.control_left:,} of {each.control_held:,} vehicles{let_go}"
     return ""
+
+
+def harm_line(compared: Sequence[ComparedView]) -> str:
+    """Return how much harm a budget is spent by so far, with its bounds; empty where there is no budget, or no reading."""
+    counted = [each for each in compared if each.harm_limit is not None and each.updated is not None]
+    if not counted:
+        return ""
+    proved, about = (
+        sum(
+            beyond_control(each.updated or 0, ratio or 0) for each, ratio in zip(counted, ratios, strict=True)
+        )
+        for ratios in ([each.low_milli for each in counted], [each.point_milli for each in counted])
+    )
+    known = all(each.point_milli is not None for each in counted)
+    most = sum(
+        each.updated or 0 if each.high_milli is None else beyond_control(each.updated or 0, each.high_milli)
+        for each in counted
+    )
+    so_far = f"about {about:,}, " if known else ""
+    return (
+        f"failures beyond the control group's share so far: {so_far}{proved:,} proved, at most {most:,};"
+        f" it pauses at {counted[0].harm_limit:,} proved"
+    )
 
 
 def _rule(name: str, value: object) -> tuple[str, str]:

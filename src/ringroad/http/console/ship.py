@@ -20,6 +20,7 @@ from ringroad.http.console.guard import (
     control_line,
     exposure_chart,
     gate_lines,
+    harm_line,
     reading_charts,
     stratum_rows,
 )
@@ -34,7 +35,13 @@ from ringroad.http.reading_compared import compared
 from ringroad.http.reading_judged import let_go, with_today
 from ringroad.http.views import CampaignView, FleetVersion, PlanView, VehicleResolutionView, WaveCount
 from ringroad.http.views_build import ReleaseView
-from ringroad.ship.reason_words import UNKNOWN_FOR_GOOD, is_for_good, is_harm_elsewhere, reason_words
+from ringroad.ship.reason_words import (
+    UNKNOWN_FOR_GOOD,
+    is_budget_spent,
+    is_for_good,
+    is_harm_elsewhere,
+    reason_words,
+)
 from ringroad.storage.db import Connection
 
 OPEN = ("pending", "offered", "active", "cancelling")
@@ -183,7 +190,7 @@ def whole_campaign(
         "campaign.html", account=account, url=url, c=c, plans=plans, plan=plan, warnings=_warnings(plan),
         programme_id=release.programme_id, sent_bytes=sent_bytes,
         policy=gate_lines(plan.document) if plan else [], waves=waves(counts) or planned_waves(plan), state=state,
-        figures=figures(c, counts, plan=plan), compared=compared_rows(said), control=control_line(said),
+        figures=figures(c, counts, plan=plan), compared=compared_rows(said), control=control_line(said), harm=harm_line(said),
         strata=stratum_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
         controls=campaign_controls(c, account, plan=plan if plan and plan.id == plans[0].id else None), **values,
@@ -323,13 +330,18 @@ def campaign_controls(c: CampaignView, account: Account, *, plan: PlanView | Non
                 "ask": ask,
             }
         )
+    if c.state == "paused" and is_budget_spent(c.state_reason) and account.may(Role.APPROVER):
+        ask = "Go on though the budget of harm is spent? More vehicles are offered the update until as much harm again is proved."
+        offers.append(
+            {"verb": "resume-beyond-budget", "text": "Resume beyond the budget", "tone": "danger", "ask": ask}
+        )
     if account.may(Role.OPERATOR):
         if ready and c.state == "approved":
             offers.append({"verb": "start", "text": "Start", "tone": "primary", "ask": ""})
         if c.state == "running":
             offers.append({"verb": "pause", "text": "Pause", "tone": "", "ask": ""})
         if c.state == "paused" and (
-            not (is_for_good(c.state_reason) or is_harm_elsewhere(c.state_reason))
+            not any(is_one(c.state_reason) for is_one in (is_for_good, is_harm_elsewhere, is_budget_spent))
             or c.state_reason.startswith(UNKNOWN_FOR_GOOD)
         ):
             offers.append({"verb": "resume", "text": "Resume", "tone": "primary", "ask": ""})

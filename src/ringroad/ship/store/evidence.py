@@ -229,7 +229,13 @@ def read_ramp(
         unseen=unseen if blind else "",
         unseen_milli=state(from_us(seen_us)).in_flight_milli if blind else 0,
         steps=True,
+        limit=harm_limit(conn, campaign, budget),
     )
+
+
+def harm_limit(conn: Connection, campaign: Campaign, budget: HarmBudget) -> int:
+    """Return how many failures beyond control pause a campaign once they are proved."""
+    return budget.harmed_last + (SQL.harm_accepted(conn, campaign_id=campaign.id) or 0)
 
 
 def seen_since(conn: Connection, campaign: Campaign, policy: SequentialPolicy, moment: datetime) -> bool:

@@ -9,9 +9,16 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.model import Campaign, CampaignState
-from ringroad.ship.reason_words import UNKNOWN_FOR_GOOD, is_for_good, is_harm_elsewhere, reason_words
+from ringroad.ship.ramp import harm_proved
+from ringroad.ship.reason_words import (
+    UNKNOWN_FOR_GOOD,
+    is_budget_spent,
+    is_for_good,
+    is_harm_elsewhere,
+    reason_words,
+)
 from ringroad.ship.store.batches import RECONCILER, withhold
-from ringroad.ship.store.evidence import seen_since
+from ringroad.ship.store.evidence import read_evidence, seen_since
 from ringroad.ship.store.halts import refuse_halted_since
 from ringroad.ship.store.locks import keep_harm
 from ringroad.ship.store.reading import SQL, SavedPlan, read_campaign
@@ -36,7 +43,8 @@ def pause(
         InvalidInput: a person gave a reason that is a gate's, which decides who resumes.
         Conflict: the campaign moved on or does not run.
     """
-    if (is_for_good(reason.strip()) or is_harm_elsewhere(reason.strip())) and actor != RECONCILER:
+    of_gate = any(is_one(reason.strip()) for is_one in (is_for_good, is_harm_elsewhere, is_budget_spent))
+    if of_gate and actor != RECONCILER:
         raise InvalidInput(f"{reason.strip()} is a reason of the gate", hint="say why in your own words")
     campaign = read_campaign(conn, campaign_id)
     moved = move(
@@ -65,6 +73,7 @@ def resume(
     actor: str,
     now: datetime,
     without_reports: bool = False,
+    beyond_budget: bool = False,
     four_eyes: bool = False,
 ) -> Campaign:
     """Go on after a pause; deadlines move by the time the pause took.
@@ -77,10 +86,11 @@ def resume(
         actor: who goes on.
         now: the server's time.
         without_reports: go on where the gate paused for good; that the actor may decide so is the caller's to check.
-        four_eyes: nobody goes on without reports who made the plan.
+        beyond_budget: likewise, where it paused because the budget of harm is spent: until as much more is proved.
+        four_eyes: nobody goes on so who made the plan.
 
     Raises:
-        Forbidden: `four_eyes`, without reports, and the actor made the plan.
+        Forbidden: `four_eyes`, without reports or beyond the budget, and the actor made the plan.
         Conflict: the campaign moved on or is not paused, its release was withdrawn, or what its gate misses will never
             come and is not accepted, or the other way round.
     """
@@ -88,14 +98,18 @@ def resume(
     _expect_state(campaign, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,))
     refuse_withdrawn(conn, campaign)
     _refuse_unaccepted(conn, campaign, accepted=without_reports)
-    if without_reports and four_eyes and actor == current_plan(conn, campaign).made_by:
+    _refuse_spent(campaign, accepted=beyond_budget)
+    if (without_reports or beyond_budget) and four_eyes and actor == current_plan(conn, campaign).made_by:
         raise Forbidden(
-            "the maker of a plan cannot accept that reports are missing", hint="ask another approver"
+            "the maker of a plan cannot accept what its gate paused for", hint="ask another approver"
         )
     plan = current_plan(conn, campaign) if campaign.plan_id else None
     refuse_halted_since(conn, campaign.release_id, plan, hint=ANOTHER)
     moved = move(conn, campaign, generation, to=CampaignState.RUNNING, of=(CampaignState.PAUSED,), now=now)
     accepted = _accepted(conn, campaign) if without_reports else {}
+    if beyond_budget and plan:
+        evidence = read_evidence(conn, campaign, plan)
+        accepted = {"harm_accepted": harm_proved(evidence.readings if evidence else ())}
     paused_s = max(0.0, (now - (campaign.state_at or now)).total_seconds())
     SQL.extend_deadlines(conn, campaign_id=campaign_id, seconds=paused_s)
     resumed = append_of(
@@ -199,6 +213,19 @@ def _refuse_unaccepted(conn: Connection, campaign: Campaign, *, accepted: bool) 
         )
     if accepted and campaign.state is CampaignState.PAUSED and not for_good:
         raise Conflict("no report is missing for good", code="reports_not_missing", hint="resume it")
+
+
+def _refuse_spent(campaign: Campaign, *, accepted: bool) -> None:
+    """Raise where the gate paused for harm that is proved and that is not accepted, or the other way round."""
+    spent = campaign.state is CampaignState.PAUSED and is_budget_spent(campaign.state_reason)
+    if spent and not accepted:
+        raise Conflict(
+            f"the gate would pause again: {reason_words(campaign.state_reason)}",
+            code="budget_spent",
+            hint="an approver goes on beyond it: ringroad campaign resume --beyond-budget; or abort it",
+        )
+    if accepted and not spent:
+        raise Conflict("its budget of harm is not spent", code="budget_not_spent", hint="resume it")
 
 
 def _accepts(campaign: Campaign) -> str:
