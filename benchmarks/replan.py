@@ -3,7 +3,8 @@
 A real PostgreSQL, and the functions that the server's handlers and the worker's planner call. An event is a blocked
 part (3 % of the vehicles), its end, or a rush order, in turn. The repair is timed from the trigger until its
 transaction is committed; the check from the same moment until the decision is committed, whatever it is.
-The same on a line with a paint shop before it, whose colours want to stay together. What the worker waits before it looks (`PLAN_S`) comes on top of the second.
+The same of stations that stand, of a breakdown and for quality in turn, and on a line with a paint shop before it, whose colours want to stay together.
+The worker is told of a schedule when it is committed, and looks at once: some milliseconds come on top.
 
 Run: python -m benchmarks replan
 """
@@ -13,8 +14,10 @@ from __future__ import annotations
 import os
 import random
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +27,7 @@ from psycopg.types.json import Jsonb
 from benchmarks.figures import Figure
 from ringroad.build import store, store_plant
 from ringroad.build.plan_line import Cause
+from ringroad.build.store_stops import begin_stop, end_stop, open_stops
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.loop.planning import improve_changed
 from ringroad.storage.db import Connection, connect, transaction
@@ -37,6 +41,7 @@ RARE: Final = "o11"  # the part that is blocked, in 3 % of the vehicles
 EVENTS: Final = 24
 COLOURS: Final = 10  # of the painted line; a vehicle has one
 BATCH_MAX: Final = 15  # vehicles of one colour in a row
+STANDS_S: Final = 4 * 3_600  # seconds that a station is expected to stand: due times break
 PLAIN, PAINTED = "bench", "painted"  # programmes
 CLOCK, IDS = SystemClock(), SystemIds()
 
@@ -118,6 +123,44 @@ def happen(conn: Connection, programme_id: str, number: int) -> float:
     return CLOCK.monotonic_s() - triggered_s
 
 
+def stand(conn: Connection, number: int) -> float:
+    """Let a station of the plain line stand, and the line answer it; return the seconds it took."""
+    triggered_s, now = CLOCK.monotonic_s(), CLOCK.now()
+    breaks = number % 2 == 0
+    with transaction(conn):
+        stop, _ = begin_stop(
+            conn, IDS, programme_id=PLAIN, station=f"s{number % STATIONS}", kind="breakdown" if breaks else "quality",
+            reason="bench", expect_s=STANDS_S, actor="bench", now=now,
+        )  # fmt: skip
+        store_plant.replan(
+            conn, IDS, CLOCK, programme_id=PLAIN, cause="breakdown" if breaks else "quality_stop", actor="bench",
+            triggered_s=triggered_s, triggered_at=now, stop_id=stop.id,
+        )  # fmt: skip
+    return CLOCK.monotonic_s() - triggered_s
+
+
+def go_on(conn: Connection) -> None:
+    """Let all stations go on, and the line answer it."""
+    with transaction(conn):
+        for stop in open_stops(conn, programme_id=PLAIN):
+            end_stop(conn, IDS, stop_id=stop.id, actor="bench", now=CLOCK.now())
+        store_plant.replan(
+            conn, IDS, CLOCK, programme_id=PLAIN, cause="station_resumed", actor="bench",
+            triggered_s=CLOCK.monotonic_s(),
+        )  # fmt: skip
+
+
+def answered(
+    conn: Connection, seen: dict[str, int], event: Callable[[], float]
+) -> tuple[float, list[float], int]:
+    """Return seconds until an event is repaired and until it is checked, if it was, and how many schedules came of it."""
+    started_s, before = CLOCK.monotonic_s(), checks(conn)
+    repaired_s = event()
+    released = len(improve_changed(conn, IDS, CLOCK, seen))
+    took_s = CLOCK.monotonic_s() - started_s
+    return repaired_s, [took_s] if checks(conn) > before else [], released
+
+
 def measure(conn: Connection, programme_id: str) -> tuple[list[float], list[float], int]:
     """Return seconds until repaired and until checked, by event, and how many checks released a schedule."""
     fill(conn, programme_id)
@@ -126,13 +169,27 @@ def measure(conn: Connection, programme_id: str) -> tuple[list[float], list[floa
     improve_changed(conn, IDS, CLOCK, seen)  # compiles, or loads what was compiled
     repaired, checked, released = [], [], 0
     for number in range(EVENTS):
-        started_s = CLOCK.monotonic_s()
-        repaired.append(happen(conn, programme_id, number))
-        before = checks(conn)
-        released += len(improve_changed(conn, IDS, CLOCK, seen))
-        if checks(conn) > before:
-            checked.append(CLOCK.monotonic_s() - started_s)
+        repaired_s, checked_s, made = answered(conn, seen, partial(happen, conn, programme_id, number))
+        repaired.append(repaired_s)
+        checked += checked_s
+        released += made
     return repaired, checked, released
+
+
+def measure_stops(conn: Connection) -> tuple[list[float], int]:
+    """Return seconds until a stop of the plain line is checked, by stop, and how many checks released a schedule.
+
+    Each comes when the line has just repaired another event, so that there is something to better and check.
+    """
+    seen: dict[str, int] = {}
+    checked, released = [], 0
+    for number in range(EVENTS):
+        happen(conn, PLAIN, number)
+        _, checked_s, made = answered(conn, seen, partial(stand, conn, number))
+        checked += checked_s
+        released += made
+        go_on(conn)
+    return checked, released
 
 
 def checks(conn: Connection) -> int:
@@ -150,6 +207,8 @@ def run() -> list[Figure]:
                 migrate(conn, now=CLOCK.now())
                 repaired, checked, released = measure(conn, PLAIN)
                 load = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+                stops, after_stops = measure_stops(conn)
+                stops_load = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
                 painted = measure(conn, PAINTED)
         finally:
             server.stop()
@@ -160,6 +219,10 @@ def run() -> list[Figure]:
                target=200, better="lower", note=f"{what}; event to repair committed; {load}"),
         Figure(name="replan.checked_p95_s", value=round(float(np.quantile(checked, 0.95)), 2), unit="s", target=3,
                better="lower", note=f"{note}; {load}"),
+        Figure(name="replan.breakdown_checked_p95_s", value=round(float(np.quantile(stops, 0.95)), 2), unit="s", target=3,
+               better="lower",
+               note=f"a station stands, {EVENTS // 2} breakdowns and {EVENTS // 2} quality stops, each just after another event; {len(stops)} checks,"
+                    f" {after_stops} released; median {np.median(stops):.2f} s; {stops_load}"),
         Figure(name="replan.painted_checked_p95_s", value=round(float(np.quantile(painted[1], 0.95)), 2), unit="s",
                target=3, better="lower",
                note=f"{what}, {COLOURS} colours, {BATCH_MAX} of one in a row; {len(painted[1])} checks, {painted[2]} released;"
