@@ -18,13 +18,14 @@ from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.read import read_plant
 from ringroad.build.plant.store import choose_plant, get_plant, save_plant
 from ringroad.build.plant.store_events import list_refused
+from ringroad.build.site.down import has_been_told, parts_to_tell, take_down
 from ringroad.build.site.store import SILENT_S, add_site, has_told, list_conflicts, next_to_tell
 from ringroad.build.site.store_sums import SUMS_S, has_told_sums, sums_have, tell_sums_again, with_sums
 from ringroad.build.site.store_up import take_told
 from ringroad.build.station_times import StationTime
 from ringroad.build.store_times import take_times
 from ringroad.kernel.facts import FactKind
-from ringroad.protocol.site import UP_BYTES_MAX, UP_FORMAT, SiteSums, Up, up_subject
+from ringroad.protocol.site import UP_BYTES_MAX, UP_FORMAT, Down, SiteSums, Up, up_subject
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import latest_fact
 from ringroad.storage.streams import StreamMessage
@@ -299,3 +300,52 @@ def test_what_a_site_said_of_a_document_that_is_another_now_is_left_out(hub: Con
         save_plant(hub, IDS, plant=plant, generation=stored.generation, **WHO)
     assert own_n(hub) == 0
     assert lesson_of(hub, SITE, now=CLOCK.now())[1].parents == ()
+
+
+def hears(site: Connection, hub: Connection) -> list[str]:
+    """Let a site take what its hub has to tell; return the names of the parts."""
+    with transaction(hub):
+        found = list(parts_to_tell(hub, SITE, now=CLOCK.now()))
+        for part, digest, said in found:
+            has_been_told(hub, SITE, part, digest, said, now=CLOCK.now())
+    for _, _, said in found:
+        with transaction(site):
+            take_down(site, IDS, CLOCK, msgspec.json.decode(msgspec.json.encode(said), type=Down))
+    return [part.partition(".")[2] for part, _, _ in found]
+
+
+def test_a_site_hears_of_its_plants_parent_and_learns_at_the_plant(
+    hub: Connection, second_pg_url: str
+) -> None:
+    with connect(second_pg_url) as site:
+        assert hears(site, hub) == ["programme", "parent", "plan"]
+        assert get_plant(site, MOTHER).plant == get_plant(hub, MOTHER).plant
+        measure(site, vehicles=20)
+        with transaction(site):
+            learned, lesson = save_lesson(site, IDS, plant_id=SITE, **WHO)
+        assert lesson.parents == (MOTHER,)
+        assert learned.plant.parameters[MARRIAGE].mean == pytest.approx(90, rel=0.05)
+        # What the parent learns comes by itself, and neither the programme nor the plan with it.
+        before = get_plant(hub, MOTHER)
+        belief = replace(before.plant.parameters[MARRIAGE], n=before.plant.parameters[MARRIAGE].n + 1)
+        changed = replace(before.plant, parameters={**before.plant.parameters, MARRIAGE: belief})
+        with transaction(hub):
+            save_plant(hub, IDS, plant=changed, generation=before.generation, **WHO)
+        assert hears(site, hub) == ["parent"]
+        assert get_plant(site, MOTHER).plant == changed
+        assert get_plant(site, SITE).plant == learned.plant
+        assert hears(site, hub) == []
+
+
+def test_a_plant_that_builds_at_a_site_is_not_replaced_by_what_its_hub_says_of_it(
+    hub: Connection, site: Connection
+) -> None:
+    with transaction(site):
+        choose_plant(site, IDS, plant_id=MOTHER, programme_id="wren", **WHO)
+    before = get_plant(site, MOTHER)
+    told = get_plant(hub, MOTHER).plant
+    belief = replace(told.parameters[MARRIAGE], n=told.parameters[MARRIAGE].n + 1)
+    document = replace(told, parameters={**told.parameters, MARRIAGE: belief}).to_document()
+    with transaction(site):
+        assert take_down(site, IDS, CLOCK, Down(format=1, number=1, programme_id="wren", parent=document))
+    assert get_plant(site, MOTHER) == before

@@ -46,7 +46,7 @@ def plan(
     The worker places every part by a rule, searches for a better plan, and lets CP-SAT prove how good it is where
     that is installed. Each plan is current once a checker of its own found nothing wrong with it.
     """
-    plant = _plant_of(client, plant)
+    plant = plant_of(client, plant)
     asked = client.post(f"/plants/{plant}/shop-plan", {"shop": shop, "moves": moves, "prove": budget})
     if not wait:
         shell.show(asked, text=f"shop {asked['shop']} is being planned: ringroad shop show")
@@ -66,7 +66,7 @@ def plan(
 @with_client
 def show(shell: Shell, client: Client, *, plant: str | None, shop: str, tasks: bool) -> None:
     """Show the plan that a shop follows: what it costs, how good that is, what is late and why."""
-    _show(shell, client, _plant_of(client, plant), shop, tasks=tasks)
+    _show(shell, client, plant_of(client, plant), shop, tasks=tasks)
 
 
 @group.command(
@@ -88,7 +88,7 @@ def stop(
         "reason": reason,
         "expected_s": read_duration_s(expected),
     }
-    row = client.post(f"/plants/{_plant_of(client, plant)}/shop-stops", body)
+    row = client.post(f"/plants/{plant_of(client, plant)}/shop-stops", body)
     shell.show(row, text=f"{row['resource']} stands, stop {tail(row['id'])}; the plan is being repaired")
 
 
@@ -99,7 +99,7 @@ def stop(
 @with_client
 def resume(shell: Shell, client: Client, *, resource: str, plant: str | None, shop: str) -> None:
     """Record that a RESOURCE goes on; the worker repairs the plan."""
-    plant = _plant_of(client, plant)
+    plant = plant_of(client, plant)
     standing = {each["resource"]: each for each in _shop_of(client, plant, shop)["stops"]}
     if resource not in standing:
         raise NotFound(
@@ -109,11 +109,12 @@ def resume(shell: Shell, client: Client, *, resource: str, plant: str | None, sh
     shell.show(row, text=f"{row['resource']} goes on; the plan is being repaired")
 
 
-def _plant_of(client: Client, named: str | None) -> str:
-    """Return the plant that was named, or the only one with shops. Raises: NotFound, InvalidInput."""
+def plant_of(client: Client, named: str | None) -> str:
+    """Return the plant that was named, or the only one with shops, of several the one that builds here. Raises: NotFound, InvalidInput."""
     if named:
         return named
-    found = [row["id"] for row in client.get("/plants") if client.get(f"/plants/{row['id']}/shops")]
+    rows = [row for row in client.get("/plants") if client.get(f"/plants/{row['id']}/shops")]
+    found = [row["id"] for row in rows if row["runs"]] or [row["id"] for row in rows]
     if not found:
         raise NotFound("no plant has a shop", hint="shops stand in its document: ringroad plant import FILE")
     if len(found) > 1:

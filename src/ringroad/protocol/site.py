@@ -212,7 +212,8 @@ class DownBaseline(msgspec.Struct, frozen=True, kw_only=True):
 class Down(msgspec.Struct, frozen=True, kw_only=True):
     """What a hub tells a site of one programme: how things stand, not what changed, so that the newest is enough.
 
-    A part is the programme, some of its orders, or, behind those, the plan: all orders that wait, and their sequence.
+    A part is the programme, the parent of its plant, some of its orders, or, behind those, the plan: all orders that
+    wait, and their sequence.
     """
 
     format: int
@@ -220,6 +221,9 @@ class Down(msgspec.Struct, frozen=True, kw_only=True):
     programme_id: str
     source: str | None = None  # of the programme's file
     plant: dict[str, Any] | None = None  # its document; none: the file says the line
+    parent: dict[str, Any] | None = (
+        None  # document of the plant that this one is a clone of; older sites pass it over
+    )
     blocked: dict[str, str] | None = None  # option to reason
     baseline: DownBaseline | None = None
     orders: Annotated[list[DownOrder], Meta(max_length=ORDERS_MAX)] = msgspec.field(default_factory=list)

@@ -13,6 +13,7 @@ from ringroad.cli.diagnose_words import measured
 from ringroad.cli.names import read_at, read_duration_s, read_permille, read_wave
 from ringroad.cli.plant_clone import lesson_text
 from ringroad.cli.release_file import document_of_file, document_of_options, find_package, read_file
+from ringroad.cli.shop_plan import plant_of
 from ringroad.cli.tables import can_redraw, details, problems, size, table, tail
 from ringroad.kernel.errors import InvalidInput, NotFound
 
@@ -449,3 +450,26 @@ def test_how_much_better_a_whole_clone_is_is_said_with_its_interval() -> None:
     assert said in lesson_text(lesson)
     timed = kind | {"parameters": [{"belief": belief | {"family": "time"}, "inherited": 60, "own_n": 4}]}
     assert "as a whole +20.4 % (90 % between -9.5" in lesson_text(lesson | {"kinds": [timed]})
+
+
+@pytest.mark.parametrize(
+    ("runs", "found"),
+    [
+        ({"mother": [], "north": ["wren"]}, "north"),
+        ({"mother": []}, "mother"),
+        ({"mother": [], "north": []}, None),
+    ],
+)
+def test_of_several_plants_with_shops_the_one_that_builds_here_is_meant(
+    runs: dict[str, list[str]], found: str | None
+) -> None:
+    class Plants:
+        def get(self, path: str) -> Any:
+            return [{"id": name, "runs": of} for name, of in runs.items()] if path == "/plants" else ["press"]
+
+    client = cast("Client", Plants())
+    if found is None:
+        with pytest.raises(InvalidInput, match="several plants have shops"):
+            plant_of(client, None)
+    else:
+        assert plant_of(client, None) == found

@@ -112,7 +112,8 @@ def learn_plant(
     """
     if not parents:
         raise InvalidInput(
-            f"plant {plant.id} has no parent here", hint="import the document of the plant it was cloned from"
+            f"plant {plant.id} has no parent here",
+            hint=f"import the document of {plant.identity.parent or 'the plant it was cloned from'}: ringroad plant import FILE",
         )
     if unknown := sorted(own.keys() - plant.parameters.keys()):
         raise InvalidInput(f"plant {plant.id} has no parameter {unknown[0]}")

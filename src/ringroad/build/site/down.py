@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -89,6 +89,8 @@ def _parts(conn: Connection, programme_id: str) -> Iterator[tuple[str, Down]]:
         plain, format=_format(stored.plant), source=stored.source, plant=stored.plant.to_document() if stored.plant else None,
         blocked=blocked_options(conn, programme_id=programme_id), baseline=_baseline(conn, programme_id),
     )  # fmt: skip
+    if (parent := _parent(conn, stored.plant)) is not None:
+        yield "parent", msgspec.structs.replace(plain, parent=parent.to_document())
     orders = waiting_orders(conn, programme_id=programme_id)
     for number, some in enumerate(_chunks(orders)):
         yield f"orders-{number}", msgspec.structs.replace(plain, orders=[_order(each) for each in some])
@@ -101,6 +103,15 @@ def _parts(conn: Connection, programme_id: str) -> Iterator[tuple[str, Down]]:
             sequence=list(schedule.document.sequence) if schedule else [],
         ),
     )
+
+
+def _parent(conn: Connection, plant: Plant | None) -> Plant | None:
+    """Return what a plant is a clone of: from its beliefs it learns; None without a document of it here."""
+    try:
+        found = get_plant(conn, plant.identity.parent) if plant and plant.identity.parent else None
+    except NotFound:
+        return None
+    return found.plant if found and found.generation else None
 
 
 def _format(plant: Plant | None) -> int:
@@ -172,6 +183,8 @@ def take_down(conn: Connection, ids: Ids, clock: Clock, said: Down) -> bool:
     SQL.put_place(conn, name="heard", number=said.number, now=clock.now())
     if said.source is not None:
         _take_programme(conn, ids, clock, said, said.source)
+    if said.parent is not None:
+        _take_parent(conn, ids, said.parent, now=clock.now())
     for order in said.orders:
         _take_order(conn, ids, clock, said.programme_id, order)
     if said.open is not None:
@@ -205,6 +218,24 @@ def _take_programme(conn: Connection, ids: Ids, clock: Clock, said: Down, source
         conn, ids, clock, programme_id=said.programme_id, cause="new_release", actor=ACTOR,
         triggered_s=clock.monotonic_s(), triggered_at=now,
     )  # fmt: skip
+
+
+def _take_parent(conn: Connection, ids: Ids, document: Mapping[str, Any], *, now: datetime) -> None:
+    """Keep what the site's plant learns from; a plant that builds here is its own, whatever the hub says of it."""
+    parent = plant_from_document(document)
+    try:
+        here = get_plant(conn, parent.id)
+    except NotFound:
+        here = None
+    if here is None or not runs_of(conn, here):
+        save_plant(
+            conn,
+            ids,
+            plant=parent,
+            actor=ACTOR,
+            now=now,
+            generation=here.generation or None if here else None,
+        )
 
 
 def _take_blocked(
