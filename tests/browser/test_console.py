@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -282,6 +282,28 @@ def test_a_campaign_is_planned_with_fields_that_stand_there_again(
         page.get_by_role("button", name="Plan", exact=True).click()
     asked = told.value.json()["document"]["request"]
     assert (asked["gate"]["sequential"], asked["control"], asked["window"]) == (None, None, None)
+
+
+def test_a_wave_is_planned_with_a_date_that_stands_there_again(page: Page, world: World, pg_url: str) -> None:
+    draft = make_draft(pg_url, world)
+    sign_in(page, "olga")
+    page.goto(f"/campaigns/{draft}")
+    monday = f"{datetime.now(UTC) + timedelta(days=7):%Y-%m-%d}T08:00"
+    form = page.locator("form[action$='/plan']")
+    form.get_by_label("Waves; what they leave").fill(f"3, 20%@{monday}")
+    form.get_by_role("button", name="Plan", exact=True).click()
+    expect(form.get_by_role("alert")).to_contain_text(f"“{monday}” is no time with its time zone")
+    form.get_by_label("Waves; what they leave").fill(f"3, 20 % @ {monday}+02:00")
+    with page.expect_response(lambda answer: answer.url.endswith("/plan")) as told:
+        form.get_by_role("button", name="Plan", exact=True).click()
+    assert told.value.status == 200
+    first, second = told.value.json()["document"]["request"]["waves"]
+    assert (first["not_before"], second["permille"]) == (None, 200)
+    assert datetime.fromisoformat(second["not_before"]) == datetime.fromisoformat(f"{monday}+02:00")
+    page.reload()
+    expect(form.get_by_label("Waves; what they leave")).to_have_value(f"3, 20%@{monday[:-5]}06:00Z")
+    expect(page.locator(".wave").nth(1)).to_contain_text("not before")
+    expect(page.locator(".wave").first).not_to_contain_text("not before")
 
 
 def test_the_advanced_fields_of_a_plan_name_themselves_when_refused_and_stand_in_the_next_plan(

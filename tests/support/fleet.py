@@ -181,7 +181,7 @@ class Story:
         *,
         release: str = "release_2.0.0",
         query: str = "all",
-        waves: Sequence[int] = (4,),
+        waves: Sequence[int | WaveSize] = (4,),
         gate: GatePolicy | None = None,
         **more: Any,
     ) -> store.SavedPlan:
@@ -191,7 +191,7 @@ class Story:
         self.campaign_id = created.id
         request = PlanRequest(
             query=query,
-            waves=tuple(WaveSize(vehicles=size) for size in waves),
+            waves=tuple(WaveSize(vehicles=size) if isinstance(size, int) else size for size in waves),
             gate=gate or GatePolicy(failed_permille_max=100, reports_min=2, silence_s_max=600),
             **{"vehicle_deadline_s": 3_600, **more},
         )

@@ -105,6 +105,7 @@ def preview(shell: Shell, client: Client, *, query: str, programme: str | None) 
     epilog=example(
         "ringroad campaign plan winter --query 'region = NO' --wave 10 --wave 20% \\",
         "    --failed-max 2% --reports-min 5 --soak 1h --silence-max 1d --deadline 7d",
+        "ringroad campaign plan winter --query all --wave 10 --wave 10%@2027-01-11T08:00Z",
         "ringroad campaign plan winter --query all --control 20000 --harm 35-400",
         "ringroad campaign plan winter --query all --hours 22:00-05:00 --time-zone Europe/Oslo",
     ),
@@ -117,7 +118,10 @@ def preview(shell: Shell, client: Client, *, query: str, programme: str | None) 
     help="Which vehicles; try it with `campaign preview`.",
 )
 @click.option(
-    "--wave", "waves", multiple=True, help="Vehicles or a share: 20 or 10%; the rest is a last wave."
+    "--wave",
+    "waves",
+    multiple=True,
+    help="Vehicles or a share: 20 or 10%, or from a date on: 10%@2027-01-11T08:00Z; the rest is a last wave.",
 )
 @click.option("--failed-max", default="2%", show_default=True, help="Share of failures that halts.")
 @click.option(

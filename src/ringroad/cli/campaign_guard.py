@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 import msgspec
 
-from ringroad.cli.names import read_duration_s, read_wave
+from ringroad.cli.names import read_duration_s, read_size
 from ringroad.cli.tables import table, when
 from ringroad.http.console.guard import AGAINST, control_line, harm_line
 from ringroad.http.views import ComparedView
@@ -80,7 +80,7 @@ def guard_body(given: Mapping[str, Any]) -> dict[str, Any]:
         sequential["alpha_ppm"] = _alpha_ppm(given["alpha"])
     if given["metric"]:
         sequential["metrics"] = [read_metric(text) for text in given["metric"]]
-    body: dict[str, Any] = {"control": read_wave(given["control"]), "sequential": sequential}
+    body: dict[str, Any] = {"control": read_size(given["control"]), "sequential": sequential}
     if given["harm"]:
         body["ramp"] = _ramp(given["harm"]) | (
             {"reaction_s": read_duration_s(given["reaction"])} if given["reaction"] else {}

@@ -9,7 +9,7 @@ from ringroad.adapt.recovery import standing
 from ringroad.adapt.verdict import measure_text
 from ringroad.cli.campaign_guard import guard_policy
 from ringroad.cli.tables import CELL_CHARS_MAX, details, exactly, size, table, tail, when
-from ringroad.http.console.conduct import approval_lines, conduct_lines
+from ringroad.http.console.conduct import approval_lines, conduct_lines, waves_line
 from ringroad.http.console.decided import counted, decision_lines
 from ringroad.http.console.guard import gate_lines
 from ringroad.kernel.hours import length_words
@@ -201,9 +201,7 @@ def plan_text(document: Row, *, whole: bool = False) -> str:
             ("may match", document.get("not_known") or ""),
             (
                 "waves",
-                " + ".join(str(each) for each in document["wave_vehicles"])
-                if not request.get("ramp")
-                else "",
+                waves_line(document) if not request.get("ramp") else "",
             ),
             *(_signed(document) if whole else _asked(document)),
             ("install", f"about {length_words(estimate_s)} per vehicle" if estimate_s else ""),

@@ -36,13 +36,33 @@ def read_permille(text: str, *, of: str = "") -> int:
     return permille
 
 
-def read_wave(text: str) -> dict[str, int]:
-    """Return a wave's size for ``20`` (vehicles) or ``10%`` (of all matches). Raises: InvalidInput."""
+def read_wave(text: str) -> dict[str, Any]:
+    """Return a wave for ``20`` or ``10%``, and for ``10%@2027-01-11T08:00Z`` when it may begin. Raises: InvalidInput."""
+    size, at, moment = text.partition("@")
+    if at:
+        return read_size(size) | {"not_before": _read_moment(moment.strip())}
+    return read_size(text)
+
+
+def read_size(text: str) -> dict[str, int]:
+    """Return a size for ``20`` (vehicles) or ``10%`` (of all matches). Raises: InvalidInput."""
     if text.strip().endswith("%"):
         return {"permille": read_permille(text)}
     if not text.strip().isdigit():
         raise InvalidInput(f"{text[:40]!r} is no wave", hint="vehicles or a share, for example 20 or 10%")
     return {"vehicles": int(text)}
+
+
+def _read_moment(text: str) -> str:
+    """Return an instant of the API; one that names no time zone is none."""
+    hint = "with its time zone: 2027-01-11T08:00Z or 2027-01-11T08:00+01:00"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInput(f"{text[:40]!r} is no time", hint=hint) from error
+    if moment.tzinfo is None:
+        raise InvalidInput(f"{text[:40]!r} names no time zone", hint=hint)
+    return moment.isoformat()
 
 
 def read_at(text: str, *, zone: tzinfo = UTC) -> str:

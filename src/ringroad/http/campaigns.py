@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -77,10 +78,11 @@ class NewCampaign(Command, frozen=True, kw_only=True):
 
 
 class Wave(Command, frozen=True, kw_only=True):
-    """A wave's size: vehicles, or permille of all matches. Exactly one."""
+    """A wave's size: vehicles, or permille of all matches, exactly one; and when it may begin, if its gate lets it."""
 
     vehicles: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
     permille: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    not_before: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class GuardMetric(Command, frozen=True, kw_only=True):
@@ -375,7 +377,7 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
     """Plan over the vehicles as they are known now; the checker's findings are in the answer."""
     wanted = PlanRequest(
         query=data.query,
-        waves=tuple(_size(wave) for wave in data.waves),
+        waves=tuple(WaveSize(**msgspec.structs.asdict(wave)) for wave in data.waves),
         gate=GatePolicy(
             **msgspec.structs.asdict(data.gate)
             | {"sequential": data.gate.sequential.policy() if data.gate.sequential else None}
@@ -384,7 +386,7 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
         seed=data.seed,
         stratify_by=tuple(dict.fromkeys(data.stratify_by)),
         rollback_installed=data.rollback_installed,
-        control=_size(data.control) if data.control else None,
+        control=WaveSize(**msgspec.structs.asdict(data.control)) if data.control else None,
         ramp=HarmBudget(**msgspec.structs.asdict(data.ramp)) if data.ramp else None,
         window=data.window.window() if data.window else None,
         priority=data.priority,
@@ -484,10 +486,6 @@ def _move(
             generation=generation or store.read_campaign(conn, campaign_id).generation, **more,
         )  # fmt: skip
     return Done(id=campaign_id, state=moved.state)
-
-
-def _size(wave: Wave) -> WaveSize:
-    return WaveSize(vehicles=wave.vehicles, permille=wave.permille)
 
 
 router = Router(

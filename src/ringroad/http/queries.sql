@@ -113,7 +113,7 @@ SELECT
     (SELECT count(*) FROM campaign c WHERE c.state IN ('running', 'paused') AND (
             SELECT starts_with(g.reason, 'harm_seen') FROM gate_decision g
              WHERE g.campaign_id = c.id AND (starts_with(g.reason, 'harm_seen') OR g.decision IN ('advance', 'grow', 'finish')
-                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching')
+                   OR split_part(g.reason, ': ', 1) IN ('budget_in_flight', 'outcomes_awaited', 'watching', 'before_its_time')
                    OR g.reason = 'soaking' AND (g.facts -> 'rest' -> 'last_wave')::boolean
                       AND (g.facts -> 'rest' -> 'harm_ends')::boolean)
              ORDER BY g.id DESC LIMIT 1)) AS campaigns_harm_holds,
@@ -258,6 +258,8 @@ WITH held AS (
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
        coalesce(other.name, '') AS behind, coalesce(other.state, '') AS behind_state,
+       CASE WHEN NOT shown.released THEN (p.document #>>
+            ARRAY['request', 'waves', (shown.wave - 1)::text, 'not_before'])::timestamptz END AS wave_opens_at,
        CASE WHEN shown.state IN ('cancelling', 'cancelled') AND c.state IN ('halted', 'aborted')
                  AND coalesce(c.state_at <= shown.finished_at, true)
             THEN 'its campaign was ' || c.state || coalesce(' by ' || (
@@ -289,6 +291,8 @@ WITH own AS (
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
        coalesce(other.name, '') AS behind, coalesce(other.state, '') AS behind_state,
+       CASE WHEN NOT shown.released THEN (p.document #>>
+            ARRAY['request', 'waves', (shown.wave - 1)::text, 'not_before'])::timestamptz END AS wave_opens_at,
        coalesce(CASE WHEN shown.state IN ('cancelling', 'cancelled') AND c.state IN ('halted', 'aborted')
                  AND coalesce(c.state_at <= shown.finished_at, true)
             THEN CASE WHEN c.state = 'halted' THEN 'its campaign was halted: ' || replace(c.state_reason, '_', ' ')
@@ -319,7 +323,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
        CASE WHEN c.state IN ('running', 'paused') THEN (  -- as `gate.harm_held` goes on from decision to decision
             SELECT CASE WHEN starts_with(g.reason, 'harm_seen') THEN g.reason END FROM gate_decision g
              WHERE g.campaign_id = c.id AND (starts_with(g.reason, 'harm_seen') OR g.decision IN ('advance', 'grow', 'finish')
-                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching')
+                   OR split_part(g.reason, ': ', 1) IN ('budget_in_flight', 'outcomes_awaited', 'watching', 'before_its_time')
                    OR g.reason = 'soaking' AND (g.facts -> 'rest' -> 'last_wave')::boolean
                       AND (g.facts -> 'rest' -> 'harm_ends')::boolean)
              ORDER BY g.id DESC LIMIT 1) END AS harm_holds,

@@ -140,6 +140,7 @@ class AssignmentView(View, frozen=True, kw_only=True):
     install_s: int | None  # how much of it an installation takes
     time_zone: str | None  # of the vehicle, if known
     released: bool  # its wave has begun
+    wave_opens_at: datetime | None = None  # if not: it does not before then, by the plan
     attempt: int
     not_before: datetime | None  # of an attempt that waits for its turn
     behind: str = ""  # the campaign, by name, that has something under way at the vehicle while it waits here

@@ -86,6 +86,11 @@ class OwnHours(Window):
             )
 
 
+def moment_words(at: datetime) -> str:
+    """Return an instant to its minute, as ``2027-01-11 08:00 UTC``."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 @lru_cache(maxsize=1_024)  # some 600 names exist
 def find_zone(name: str) -> tzinfo | None:
     """Return the time zone of this IANA name, or None. UTC needs no list of names, which is read from the disk."""

@@ -30,6 +30,7 @@ from ringroad.kernel.errors import Conflict
 from ringroad.loop.bundles import IssueBundle, issue_waiting, withdraw_closed
 from ringroad.loop.lookout import EVERYTHING, Look, Lookout
 from ringroad.ship import store
+from ringroad.ship.calendar import decide_first, in_time
 from ringroad.ship.gate import HARM_SEEN, Evidence, GateDecision, Halt, decide_gate
 from ringroad.ship.harm import beside_others
 from ringroad.ship.model import Campaign, CampaignState
@@ -180,7 +181,10 @@ def evaluate(
         raise Conflict(f"campaign {campaign_id} is {campaign.state}")
     plan = store.read_plan(conn, campaign.plan_id)
     policy = plan.request.gate
-    wave, released = store.read_waves(conn, campaign, reports_min=policy.reports_min)
+    opens_at = plan.request.opens_at(campaign.wave + 1)
+    wave, released = store.read_waves(
+        conn, campaign, reports_min=policy.reports_min, next_opens_at=opens_at, now=now
+    )
     evidence = _evidence(conn, campaign, plan)
     known_at = evidence.read_at if evidence and evidence.read_at else now
     late_s = policy.sequential.late_s if policy.sequential else 0
@@ -201,30 +205,27 @@ def evaluate(
         "unknown_accepted": store.is_unknown_accepted(conn, campaign, plan),
     }
     others = {"harmed_elsewhere": store.read_harmed_elsewhere(conn, campaign, plan)}
-    decision = beside_others(
-        decide_gate(policy, wave, released, now=now, evidence=evidence, ramp=ramp, **rest), **others
-    )
+    if campaign.wave:
+        decision = decide_gate(policy, wave, released, now=now, evidence=evidence, ramp=ramp, **rest)
+    else:
+        rest["not_begun"] = True
+        decision = decide_first(withdrawn=rest["withdrawn"], reports_waiting=reports_waiting)
+    decision = beside_others(in_time(decision, opens_at, now=now), **others)
     if campaign.state is CampaignState.PAUSED and not isinstance(decision, Halt):
         return decision
     store.hold_as_read(conn, campaign)
     written = store.record_gate_decision(
         conn, campaign, decision, policy=policy, wave=wave, released=released, now=now, evidence=evidence, ramp=ramp,
-        rest={**rest, **others},
+        rest={**rest, **others, **({"opens_at": opens_at.isoformat()} if opens_at else {})},
     )  # fmt: skip
     if written or decision.reason.startswith(HARM_SEEN):  # a hold of before it was told is not written again
         store.tell_harm(conn, ids, campaign, decision, last_wave=rest["last_wave"], actor=RECONCILER, now=now)
     store.apply_decision(conn, ids, campaign, decision, actor=RECONCILER, now=now)
     if written:
         LOG.info(
-            "gate",
-            campaign_id=campaign.id,
-            wave=campaign.wave,
-            decision=type(decision).__name__.lower(),
-            reason=decision.reason,
-            reported=wave.reported,
-            harmed=wave.harmed,
-            targeted=wave.vehicles_targeted,
-        )
+            "gate", campaign_id=campaign.id, wave=campaign.wave, decision=type(decision).__name__.lower(),
+            reason=decision.reason, reported=wave.reported, harmed=wave.harmed, targeted=wave.vehicles_targeted,
+        )  # fmt: skip
     return decision
 
 

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ringroad.kernel.hours import OwnHours, length_words, longest_s, longest_wait_s
+from ringroad.ship.calendar import check_calendar, shortest_s
 from ringroad.ship.claims import check_success
 from ringroad.ship.control import check_control
 from ringroad.ship.goes_back import check_goes_back, check_rollback
@@ -92,6 +93,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *check_rollback(plan),
         *check_goes_back(plan, release, ends_at=plan.facts_as_of + timedelta(seconds=shortest_s(plan))),
         *_check_waves(plan),
+        *check_calendar(plan),
         *_check_opening(plan),
         *_check_known(plan),
         *check_control(plan.request, held=plan.count("control"), treated=plan.count("match")),
@@ -257,13 +259,6 @@ def _check_certificates(plan: Plan, facts: CheckFacts) -> list[PlanFinding]:
 def soonest_end(plan: Plan) -> datetime:
     """Return when a campaign that starts now is over at the earliest, if its last vehicles take all their time."""
     return plan.facts_as_of + timedelta(seconds=shortest_s(plan))
-
-
-def shortest_s(plan: Plan) -> int:
-    """Return how long a campaign runs at least, if its last vehicles take as long as they may; seconds."""
-    gate = plan.request.gate
-    watched = gate.sequential.window_s if gate.sequential else 0
-    return max(0, len(plan.wave_vehicles) - 1) * gate.soak_s + plan.request.vehicle_deadline_s + watched
 
 
 def _check_dealt(plan: Plan, dealt: Dealt) -> list[PlanFinding]:

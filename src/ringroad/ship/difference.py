@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, Literal
+
+from ringroad.kernel.hours import moment_words
 
 EXAMPLES_MAX = 20  # vehicles named per kind of move
 OUTSIDE = "not selected"
@@ -167,10 +169,10 @@ def _text(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
         case Mapping() if _is_size(value):
-            return (
-                f"{value['vehicles']}"
-                if value.get("vehicles") is not None
-                else f"{value['permille'] / 10:g} %"
+            at = value.get("not_before")
+            size = value.get("vehicles")
+            return (f"{value['permille'] / 10:g} %" if size is None else f"{size}") + (
+                f" from {moment_words(datetime.fromisoformat(at))}" if at else ""
             )
         case Mapping():
             return ", ".join(f"{name.replace('_', ' ')} {_text(each)}" for name, each in value.items())
@@ -183,7 +185,7 @@ def _text(value: Any) -> str:
 
 
 def _is_size(value: Mapping[str, Any]) -> bool:
-    return value.keys() <= {"vehicles", "permille"} and len(value) > 0
+    return value.keys() <= {"vehicles", "permille", "not_before"} and len(value) > 0
 
 
 def _length(seconds: int) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from ringroad.ship.calendar import BEFORE_ITS_TIME
 from ringroad.ship.gate import HARM_SEEN, Advance, Finish, GateDecision, Grow, Halt, Hold, Pause
 from ringroad.ship.reason_words import HARMED_ELSEWHERE
 
 # Reasons for which only a gate holds that looked at harm, or has nothing more to release. The console's queries say
 # the same of recorded decisions.
-HARM_PASSED = frozenset({"budget_in_flight", "outcomes_awaited", "watching"})
+HARM_PASSED = frozenset({"budget_in_flight", "outcomes_awaited", "watching", BEFORE_ITS_TIME})
 
 
 def beside_others(decision: GateDecision, *, harmed_elsewhere: str) -> GateDecision:
@@ -29,5 +30,7 @@ def harm_held(decision: GateDecision, *, before: bool, last_wave: bool = False) 
     """
     if isinstance(decision, Hold) and decision.reason.partition(": ")[0] == HARM_SEEN:
         return True
-    passed = isinstance(decision, Advance | Grow | Finish) or decision.reason in HARM_PASSED
+    passed = (
+        isinstance(decision, Advance | Grow | Finish) or decision.reason.partition(": ")[0] in HARM_PASSED
+    )
     return before and not (passed or (last_wave and decision == Hold("soaking")))

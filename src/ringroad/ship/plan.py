@@ -46,10 +46,16 @@ VERDICTS: tuple[Verdict, ...] = ("match", "control", "already_installed", "misma
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaveSize:
-    """How many vehicles a wave takes: a count, or a share of all matches. Exactly one is set."""
+    """How many vehicles a wave takes: a count, or a share of all matches. Exactly one is set.
+
+    Attributes:
+        vehicles, permille: which.
+        not_before: an instant before which it does not begin, of whole minutes; None for none.
+    """
 
     vehicles: int | None = None
     permille: int | None = None
+    not_before: datetime | None = None
 
     def __post_init__(self) -> None:
         """Refuse a size that is none or two."""
@@ -59,6 +65,12 @@ class WaveSize:
             raise InvalidInput(f"wave vehicles must be between 1 and {VEHICLES_MAX}")
         if self.permille is not None and not 1 <= self.permille <= 1000:
             raise InvalidInput("wave permille must be between 1 and 1000")
+        at = self.not_before
+        if at is not None and (at.tzinfo is None or at.second or at.microsecond):
+            raise InvalidInput(
+                "not_before of a wave is no instant of whole minutes",
+                hint="with its offset: 2027-01-11T08:00Z or 2027-01-11T08:00+01:00",
+            )
 
     def of(self, total: int) -> int:
         """Return how many of `total` vehicles that is, at least one."""
@@ -113,8 +125,18 @@ class PlanRequest:
         """The priority, with a recall above all."""
         return PRIORITY_MAX + 1 if self.recall else self.priority
 
+    def opens_at(self, wave: int) -> datetime | None:
+        """Return the instant before which a wave, counted from 1, does not begin; None for none."""
+        return self.waves[wave - 1].not_before if self.ramp is None and wave <= len(self.waves) else None
+
     def __post_init__(self) -> None:
         """Refuse what could not be carried out."""
+        dated = [each for each in self.waves if each.not_before is not None] if self.ramp else []
+        if dated or (self.control is not None and self.control.not_before is not None):
+            raise InvalidInput(
+                "only a wave has a date: a control group is held back at once, and a budget of harm has no waves",
+                hint="leave not_before out",
+            )
         if len(self.waves) > WAVES_MAX:
             raise InvalidInput(f"{len(self.waves)} waves, limit {WAVES_MAX}")
         if not 1 <= self.vehicle_deadline_s <= DURATION_S_MAX:

@@ -46,6 +46,8 @@ GATE_WORDS: Final[Mapping[str, str]] = {
     "evidence_too_old_for_good": "the newest report is too old, and no vehicle of the wave is left to bring a newer one",
     "silence_accepted": "an approver goes on without the outcomes that never came",
     "wave_let_go": "all of the wave were let go",
+    "before_its_time": "its time has not come",
+    "its_time_came": "its time has come",
     "outcomes_awaited": "outcomes are awaited",
     "no_reading": "nothing was compared yet",
     "reading_too_old": "the newest comparison is too old",
@@ -111,7 +113,8 @@ def reason_words(text: str) -> str:
         return _WITHDRAWN + reason_words(text.removeprefix(_WITHDRAWN))
     head, colon, rest = text.partition(": ")
     if head in GATE_WORDS:
-        rest = rest if head == HARMED_ELSEWHERE else _metric(rest)
+        rest = f"not before {rest}" if head == "before_its_time" else rest
+        rest = rest if head in (HARMED_ELSEWHERE, "before_its_time") else _metric(rest)
         return f"{GATE_WORDS[head]}: {rest}" if colon else GATE_WORDS[head]
     verdict, beside, said = text.partition(_BESIDE)
     head, colon, rest = verdict.partition(": ")

@@ -25,7 +25,8 @@ class WaveFacts:
         newest_report_at: when the newest report or manifest of the wave was received.
         evidence_since: when the last of the first `reports_min` outcomes came in; None before.
         newest_outcome_at: when the newest outcome came in; None before.
-        paused_s: seconds that the campaign was paused since the newest report, in pauses that are over.
+        paused_s: seconds since the newest report in which the campaign was paused, in pauses that are over, or its next
+            wave waited for its date.
     """
 
     vehicles_targeted: int

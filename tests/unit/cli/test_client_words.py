@@ -99,6 +99,15 @@ def test_a_wave_is_vehicles_or_a_share() -> None:
         read_wave("all")
 
 
+def test_a_wave_may_begin_from_a_time_on_that_names_its_zone() -> None:
+    at = {"not_before": "2027-01-11T08:00:00+00:00"}
+    assert read_wave("10%@2027-01-11T08:00Z") == {"permille": 100, **at}
+    assert read_wave("20 @ 2027-01-11 08:00+00:00") == {"vehicles": 20, **at}
+    for text in ("10%@2027-01-11T08:00", "10%@", "10%@monday", "@2027-01-11T08:00Z"):
+        with pytest.raises(InvalidInput):
+            read_wave(text)
+
+
 def test_a_date_without_a_zone_is_utc() -> None:
     assert read_at("2027-01-31") == "2027-01-31T00:00:00+00:00"
     assert read_at("2027-01-31T06:00+02:00") == "2027-01-31T06:00:00+02:00"

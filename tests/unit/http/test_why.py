@@ -203,6 +203,14 @@ def test_a_newer_plan_that_leaves_a_vehicle_out_is_why_it_is_not_updating(
         ({}, "Wave 1 has begun; it waits until its order is signed"),
         ({"released": False, "wave": 2}, "It waits for wave 2, which starts when the gate"),
         (
+            {"released": False, "wave": 2, "wave_opens_at": NOON},
+            f"It waits for wave 2, which starts from {NOON:%Y-%m-%d %H:%M} UTC on, once the gate",
+        ),
+        (
+            {"released": False, "wave": 1, "wave_opens_at": NOON},
+            f"It waits for wave 1, which starts from {NOON:%Y-%m-%d %H:%M} UTC on.",
+        ),
+        (
             {"released": False},
             "Wave 1 has begun, and takes in vehicles as its budget of harm allows; this one was not",
         ),

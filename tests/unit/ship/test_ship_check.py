@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from ringroad.kernel.hours import OwnHours, Window
+from ringroad.ship.calendar import shortest_s
 from ringroad.ship.check import (
     CheckFacts,
     HaltedBefore,
     check_plan,
-    shortest_s,
     unacknowledged,
 )
 from ringroad.ship.control import can_decide
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import ReleaseFacts, Severity
-from ringroad.ship.plan import Plan, PlanRequest, Resolved
+from ringroad.ship.plan import Plan, PlanRequest, Resolved, WaveSize
 from ringroad.ship.resolve import Resolution
 from ringroad.ship.unheard import Unheard, heard_before
 
@@ -292,6 +292,44 @@ def test_a_campaign_runs_at_least_for_its_soaks_its_deadline_and_what_is_watched
     watched = replace(made.request, gate=GatePolicy(soak_s=10, sequential=SequentialPolicy(window_s=86_400)))
     assert shortest_s(replace(made, request=watched)) == 120 + 86_400
     assert shortest_s(replace(made, wave_vehicles=())) == 100
+
+
+def dated(*days: float | None) -> tuple[WaveSize, ...]:
+    return tuple(
+        WaveSize(vehicles=1, not_before=None if each is None else NOW + timedelta(days=each)) for each in days
+    )
+
+
+def test_a_campaign_runs_at_least_until_its_last_date() -> None:
+    made = plan({"match": 10}, waves=3, vehicle_deadline_s=100, gate=GatePolicy(soak_s=10))
+    asked = replace(made.request, waves=dated(None, 2))
+    assert shortest_s(replace(made, request=asked)) == 2 * 86_400 + 10 + 100
+    ends = {"certificates": {"certificate of the server": NOW + timedelta(days=1)}}
+    assert "certificate_expires" not in codes(made, **ends)
+    assert "certificate_expires" in codes(replace(made, request=asked), **ends)
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        ((None, None), {}),
+        ((1, 2), {}),
+        ((1, None), {}),
+        ((-1, 2), {"wave_date_past": Severity.WARNING}),
+        ((0, 2), {"wave_date_past": Severity.WARNING}),
+        ((3, 2), {"waves_out_of_order": Severity.WARNING}),
+        ((None, 2, 3), {"wave_date_unused": Severity.WARNING}),
+        ((1, 3_651), {"wave_date_far": Severity.BLOCKING}),
+    ],
+)  # fmt: skip
+def test_dates_of_waves_that_mean_nothing_are_told(
+    days: tuple[float | None, ...], expected: dict[str, Severity]
+) -> None:
+    made = plan({"match": 2}, waves=2)
+    found = codes(replace(made, request=replace(made.request, waves=dated(*days))))
+    assert {
+        code: severity for code, severity in found.items() if "wave_date" in code or "order" in code
+    } == expected
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
-from ringroad.kernel.hours import length_words
+from ringroad.kernel.hours import length_words, moment_words
 from ringroad.ship.retry import RETRY_WORDS
 
 # What a vehicle is told, by the kind of its action.
@@ -84,8 +86,11 @@ def approval_lines(document: Mapping[str, Any], gate: Iterable[tuple[str, str]])
     """
     counts, request = document.get("counts") or {}, document.get("request") or document
     ramp, held = request.get("ramp"), counts.get("control", 0)
-    sizes = " + ".join(str(each) for each in document.get("wave_vehicles") or ["?"])
-    paced = f"a budget of harm, {ramp['harmed_first']}-{ramp['harmed_last']}" if ramp else f"waves {sizes}"
+    paced = (
+        f"a budget of harm, {ramp['harmed_first']}-{ramp['harmed_last']}"
+        if ramp
+        else f"waves {waves_line(document)}"
+    )
     rules = "; ".join(f"{name}: {value}" for name, value in gate)
     return [
         ("query", str(request.get("query"))),
@@ -119,3 +124,14 @@ def window_words(window: Mapping[str, Any]) -> str:
     hours = ", ".join(window["hours"]) or "always"
     quiet = "".join(f", not {span}" for span in window["quiet"])
     return f"{hours}{quiet}, by the vehicle's clock; {window['time_zone']} where that is not known"
+
+
+def waves_line(document: Mapping[str, Any]) -> str:
+    """Return ``10 + 90 from 2027-01-11 08:00 UTC``: vehicles of each wave, and from when on if it has a date."""
+    sizes = document.get("wave_vehicles") or ["?"]
+    asked = (document.get("request") or {}).get("waves") or ()
+    dates = [each.get("not_before") for each in asked][: len(sizes)]
+    return " + ".join(
+        f"{vehicles} from {moment_words(datetime.fromisoformat(at))}" if at else str(vehicles)
+        for vehicles, at in zip_longest(sizes, dates)
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any, Final, Literal, get_args
 
 import msgspec
@@ -161,7 +162,8 @@ def _metric(each: Metric) -> str:
 
 
 def _size(size: WaveSize) -> str:
-    return str(size.vehicles) if size.vehicles is not None else f"{(size.permille or 0) / 10:g}%"
+    count = str(size.vehicles) if size.vehicles is not None else f"{(size.permille or 0) / 10:g}%"
+    return f"{count}@{size.not_before.astimezone(UTC):%Y-%m-%dT%H:%MZ}" if size.not_before else count
 
 
 def _percent(value: int, per: int) -> str:

@@ -189,7 +189,7 @@ def whole_campaign(
     return page(
         "campaign.html", account=account, url=url, c=c, plans=plans, plan=plan, warnings=_warnings(plan),
         programme_id=release.programme_id, sent_bytes=sent_bytes,
-        policy=gate_lines(plan.document) if plan else [], waves=waves(counts) or planned_waves(plan), state=state,
+        policy=gate_lines(plan.document) if plan else [], waves=dated(waves(counts) or planned_waves(plan), c, plan), state=state,
         figures=figures(c, counts, plan=plan), compared=compared_rows(said), control=control_line(said), harm=harm_line(said),
         strata=stratum_rows(values["readings"]),
         ratio_charts=reading_charts(values["readings"], plan.document if plan else None),
@@ -305,6 +305,18 @@ def planned_waves(plan: PlanView | None) -> list[dict[str, Any]]:
         }
         for number, vehicles in enumerate(sizes, 1)
     ]
+
+
+def dated(rows: list[dict[str, Any]], c: CampaignView, plan: PlanView | None) -> list[dict[str, Any]]:
+    """Return the waves, each that is to come with its date, if it has one (`opens_at`)."""
+    request = (plan.document.get("request") or {}) if plan else {}
+    asked = [] if request.get("ramp") else (request.get("waves") or [])
+    dates = {number: size.get("not_before") for number, size in enumerate(asked, 1) if c.wave < number}
+    return [row | {"opens_at": _instant(dates.get(row["wave"]))} for row in rows]
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def campaign_controls(c: CampaignView, account: Account, *, plan: PlanView | None) -> list[dict[str, str]]:

@@ -11,7 +11,15 @@ import msgspec
 
 from ringroad.http.console.render import short, words
 from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleView
-from ringroad.kernel.hours import ALWAYS, OwnHours, Window, find_zone, offer_time, own_offer_time
+from ringroad.kernel.hours import (
+    ALWAYS,
+    OwnHours,
+    Window,
+    find_zone,
+    moment_words,
+    offer_time,
+    own_offer_time,
+)
 from ringroad.ship.judged import CHANGED_ELSEWHERE
 from ringroad.ship.reason_words import reason_words
 from ringroad.ship.report import CONSENT_DENIED
@@ -317,6 +325,10 @@ def _pending(a: AssignmentView, *, now: datetime) -> str:
             f"Wave {a.wave} has begun; it waits until its order is signed, or until what another campaign has under way"
             " at it is over."
         )
+    since = f"from {moment_words(a.wave_opens_at)} on" if a.wave_opens_at else ""
+    if a.wave == 1 and since:
+        return f"It waits for wave 1, which starts {since}."
     if a.wave == 1 and a.campaign_state == "running":  # the first wave begins with the campaign
         return "Wave 1 has begun, and takes in vehicles as its budget of harm allows; this one was not taken in yet."
-    return f"It waits for wave {a.wave}, which starts when the gate has good evidence from those before."
+    begins = f"starts {since}, once" if since else "starts when"
+    return f"It waits for wave {a.wave}, which {begins} the gate has good evidence from those before."

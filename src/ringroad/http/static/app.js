@@ -97,6 +97,14 @@ const sizeOf = (text) =>
   text.trim().endsWith("%")
     ? { permille: Math.round(numberOf(text.replace("%", ""), "share, such as 2%") * 10) }
     : { vehicles: numberOf(text, "size, such as 500 or 2%") };
+const waveOf = (text) => {
+  const [size, at] = text.split("@");
+  if (at === undefined) return sizeOf(size);
+  const moment = new Date(at.trim());
+  if (Number.isNaN(moment.getTime()) || !/(Z|[+-]\d\d:?\d\d)$/i.test(at.trim()))
+    throw new RangeError(`“${at}” is no time with its time zone, such as 2027-01-11T08:00Z`);
+  return { ...sizeOf(size), not_before: moment.toISOString() };
+};
 const partsOf = (text, by) =>
   text
     .split(by)
@@ -125,7 +133,7 @@ const READ = {
   permille: (text) => Math.round(numberOf(text, "percentage") * 10),
   ppm: (text) => Math.round(numberOf(text, "percentage") * 10000),
   size: sizeOf,
-  sizes: (text) => partsOf(text, ",").map(sizeOf),
+  sizes: (text) => partsOf(text, ",").map(waveOf),
   metrics: (text) => partsOf(text, /[\s,]+/).map(metricOf),
   harm: (text) => {
     const [first, last = first] = text.split("-");

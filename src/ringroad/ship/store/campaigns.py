@@ -218,7 +218,7 @@ def approve(
 def start(
     conn: Connection, ids: Ids, *, campaign_id: str, generation: int, actor: str, now: datetime
 ) -> Campaign:
-    """Start an approved campaign: its vehicles are assigned and the first wave is released.
+    """Start an approved campaign: its vehicles are assigned and the first wave is released, unless it has a date.
 
     Raises:
         Conflict: the campaign moved on, its newest plan is blocked, its release was withdrawn, vehicles went to
@@ -249,7 +249,7 @@ def start(
     _begin_comparison(conn, ids, moved, plan, actor=actor, now=now)
     if plan.request.ramp is not None:
         moved = start_ramp(conn, ids, moved, plan.request.ramp, vehicles=vehicles, actor=actor, now=now)
-    else:
+    elif (opens_at := plan.request.opens_at(1)) is None or opens_at <= now:  # else the gate opens it
         moved = release_wave(conn, ids, moved, actor=actor, now=now)
     keep_harm(conn, campaign.release_id)
     refuse_halted_since(conn, campaign.release_id, plan, hint=AGAIN)

@@ -430,8 +430,15 @@ def read_wave_progress(conn: Connection, campaign_id: str) -> list[dict[str, Any
     return list(SQL.wave_counts(conn, campaign_id=campaign_id))
 
 
-def read_waves(conn: Connection, campaign: Campaign, *, reports_min: int) -> tuple[WaveFacts, WaveFacts]:
-    """Return the facts of the current wave and of all waves released so far."""
+def read_waves(
+    conn: Connection, campaign: Campaign, *, reports_min: int, next_opens_at: datetime | None = None,
+    now: datetime | None = None,
+) -> tuple[WaveFacts, WaveFacts]:  # fmt: skip
+    """Return the facts of the current wave and of all waves released so far.
+
+    No report grows old while the next wave waits for its date, `next_opens_at`, as of `now`.
+    """
+    waited_until = min(next_opens_at, now) if next_opens_at and now else None
     rows = [row for row in SQL.wave_counts(conn, campaign_id=campaign.id) if row["wave"] <= campaign.wave]
     current = [row for row in rows if row["wave"] == campaign.wave]
     needed = sum(row["targeted"] - row["cancelled"] for row in current)
@@ -439,14 +446,21 @@ def read_waves(conn: Connection, campaign: Campaign, *, reports_min: int) -> tup
         conn, campaign_id=campaign.id, wave=campaign.wave, skip=max(0, min(reports_min, needed) - 1)
     )
     wave, released = _wave_facts(current, since), _wave_facts(rows, since)
-    return _without_pauses(conn, campaign, wave), _without_pauses(conn, campaign, released)
+    return (
+        _without_waits(conn, campaign, wave, waited_until),
+        _without_waits(conn, campaign, released, waited_until),
+    )
 
 
-def _without_pauses(conn: Connection, campaign: Campaign, facts: WaveFacts) -> WaveFacts:
-    if facts.newest_report_at is None:
+def _without_waits(
+    conn: Connection, campaign: Campaign, facts: WaveFacts, waited_until: datetime | None
+) -> WaveFacts:
+    newest = facts.newest_report_at
+    if newest is None:
         return facts
-    paused_s = SQL.paused_s(conn, campaign_id=campaign.id, since=facts.newest_report_at)
-    return replace(facts, paused_s=paused_s)
+    since = max(newest, waited_until or newest)
+    paused_s = SQL.paused_s(conn, campaign_id=campaign.id, since=since)
+    return replace(facts, paused_s=paused_s + round((since - newest).total_seconds()))
 
 
 def _wave_facts(rows: Sequence[Mapping[str, Any]], since: datetime | None) -> WaveFacts:
