@@ -281,7 +281,8 @@ def test_a_vehicle_without_a_way_is_told_why(story: Story) -> None:
     assert row is not None
     assert row["sentence"] == (
         "brake 4.0.0 may be installed only over brake >=3, <4, but the vehicle runs brake 1.0.0,"
-        " and no sequence of signed releases leads there."
+        " and no sequence of signed releases leads there. Release 3.0.0 between does not fit:"
+        " brake 3.0.0 may be installed only over brake >=2, <3, but the vehicle runs brake 1.0.0."
     )
 
 

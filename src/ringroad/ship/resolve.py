@@ -3,7 +3,8 @@
 A release is signed as a whole, so nothing smaller is chosen here: a step installs a signed release of the programme,
 and is possible when every package in it fits and every package that would then run, new or staying, has what it
 requires and nothing that it conflicts with. The shortest sequence of possible steps that ends in the wanted release
-is found by breadth-first search; a vehicle for which there is none is told the first thing that stands against it.
+is found by breadth-first search; a vehicle for which there is none is told the first thing that stands against it,
+and against the newest release between that would have brought what is missing.
 
 Invariants:
     A vehicle is a match only if each ECU that a step touches is known, present and of a fitting hardware.
@@ -132,9 +133,9 @@ def resolve(
         path = _shortest(vehicle, release, images, possible, running)
         if path:
             return _match(path, vehicle.variant, running)
-        return _refused(
-            objection, after=", and no sequence of signed releases leads there" if earlier else ""
-        )
+        no_way = ", and no sequence of signed releases leads there" if earlier else ""
+        between = _between(vehicle, release, images, possible, running, objection=objection)
+        return _refused(objection, after=no_way + between)
     return _refused(objection)
 
 
@@ -314,7 +315,7 @@ def _shortest(
     """Return the fewest releases that end in the wanted one; of equally many, the newest first. Empty: none do."""
     fitting = [
         other
-        for other in sorted(earlier, key=lambda each: (_order(each.version), each.id), reverse=True)
+        for other in _newest_first(earlier)
         if other.id != release.id
         and other.variants.get(vehicle.variant)
         and next(_of_hardware(vehicle, other.variants[vehicle.variant], other), None) is None
@@ -334,6 +335,37 @@ def _shortest(
                 seen.add(_key(after))
                 waiting.append(((*path, step), after))
     return ()
+
+
+def _between(
+    vehicle: VehicleFacts,
+    release: ReleaseFacts,
+    images: KnownImages,
+    earlier: Sequence[ReleaseFacts],
+    running: _Config,
+    *,
+    objection: _Objection,
+) -> str:
+    """Return what stands in the way of the newest release that would bring what the direct step misses; empty: none would."""
+    of_ecu = " ".join(objection.reason.split()[:2])
+    missed = of_ecu if of_ecu.startswith("upgrades_from:") else objection.reason
+    wanted = release.variants[vehicle.variant]
+    for other in _newest_first(earlier):
+        packages = other.variants.get(vehicle.variant)
+        if not packages or other.id == release.id or _order(other.version) > _order(release.version):
+            continue
+        left = list(_against(release, wanted, _applied(packages, running), images))
+        if any(each.reason.startswith(missed) for each in left):
+            continue
+        own = next(_of_hardware(vehicle, packages, other), None)
+        if own := own or next(_against(other, packages, running, images), None):
+            return f". Release {other.version} between does not fit: {own.sentence}"
+        return f". Release {other.version} between fits, but then: {left[0].sentence}" if left else ""
+    return ""
+
+
+def _newest_first(releases: Sequence[ReleaseFacts]) -> list[ReleaseFacts]:
+    return sorted(releases, key=lambda each: (_order(each.version), each.id), reverse=True)
 
 
 def _applied(packages: Mapping[str, PackageFacts], running: _Config) -> _Config:

@@ -158,6 +158,50 @@ def test_without_a_way_the_first_obstacle_is_told() -> None:
     assert found.sentence == (
         "head 4.0.0 may be installed only over head >=3, but the vehicle runs head 0.1.0,"
         " and no sequence of signed releases leads there."
+        " Release 3.1 between does not fit:"
+        " head 3.1.0 may be installed only over head >=3, but the vehicle runs head 0.1.0."
+    )
+
+
+NEEDS_2 = release("3", package("head", "3.0.0", upgrades_from=">=2"))
+OTHER_HARDWARE = release("2", package("head", "2.0.0", hardware_ids=("HW-9",)))
+NEEDS_SEAT = release("2.1", package("head", "2.1.0", requires=(("seat", ">=5"),)))
+
+
+@pytest.mark.parametrize(
+    ("between", "told"),
+    [
+        ([OTHER_HARDWARE], " Release 2 between does not fit: head 2.0.0 fits hardware HW-9, but the vehicle's head is HW-1."),
+        (
+            [OTHER_HARDWARE, NEEDS_SEAT],
+            " Release 2.1 between does not fit: head 2.1.0 requires seat >=5, but the vehicle runs seat 1.0.0.",
+        ),
+        ([release("1.9", package("head", "1.9.0"))], ""),  # which brings nothing of what is missing
+        ([release("2", package("seat", "2.0.0"))], ""),
+        ([release("3.5", package("head", "3.5.0", hardware_ids=("HW-9",)))], ""),  # not between
+        ([dataclasses.replace(OTHER_HARDWARE, variants={"van": OTHER_HARDWARE.variants["city"]})], ""),
+    ],
+)  # fmt: skip
+def test_the_newest_release_between_that_would_help_is_told_with_what_stands_against_it(
+    between: list[ReleaseFacts], told: str
+) -> None:
+    found = resolve(car(head="1.0.0", seat="1.0.0"), NEEDS_2, KnownImages(), between)
+    assert (found.verdict, found.reason) == ("mismatch", "upgrades_from: head 1.0.0 is not >=2")
+    assert found.sentence == (
+        "head 3.0.0 may be installed only over head >=2, but the vehicle runs head 1.0.0,"
+        f" and no sequence of signed releases leads there.{told}"
+    )
+
+
+def test_a_release_between_that_fits_and_does_not_lead_on_is_told_with_what_stands_against_the_wanted_one_then() -> (
+    None
+):
+    wanted = release("3", package("head", "3.0.0", upgrades_from=">=2", requires=(("seat", ">=2"),)))
+    found = resolve(
+        car(head="1.0.0", seat="1.0.0"), wanted, KnownImages(), [release("2", package("head", "2.0.0"))]
+    )
+    assert found.sentence.endswith(
+        " leads there. Release 2 between fits, but then: head 3.0.0 requires seat >=2, but the vehicle runs seat 1.0.0."
     )
 
 
