@@ -10,6 +10,7 @@ from benchmarks.figures import keep, show
 BENCHMARKS = (
     "gateway",
     "gateway_million",
+    "gateway_connections",
     "gateway_nginx",
     "hawkbit",
     "vecu_transfer",

@@ -196,12 +196,12 @@ def fill(url: str, vehicles: int = VEHICLES) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def gateways(url: str, *, workers: int = 1) -> Iterator[tuple[list[int], int]]:
-    """Run our gateway in so many processes on one port; yield their pids and the port."""
+def gateways(url: str, *, workers: int = 1, pki: Path | None = None) -> Iterator[tuple[list[int], int]]:
+    """Run our gateway in so many processes on one port, over TLS with a PKI; yield their pids and the port."""
     pids, port = [], 0
     with contextlib.ExitStack() as stack:
         for _ in range(workers):
-            env = {"BENCH_DATABASE_URL": url, "BENCH_PORT": str(port)}
+            env = {"BENCH_DATABASE_URL": url, "BENCH_PORT": str(port), "BENCH_PKI": str(pki or "")}
             child = stack.enter_context(process([sys.executable, "-m", "benchmarks.gateway_process"], env))
             assert child.stdout is not None
             port = int(child.stdout.readline())

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import sys
+from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
@@ -18,6 +21,8 @@ from ringroad.http.device.steering import PollPolicy
 from ringroad.http.serving import UVICORN
 from ringroad.kernel.clock import SystemClock
 from ringroad.storage.db import Connection, connect
+from ringroad.storage.pki import pki_in
+from ringroad.storage.pki_clients import client_authorities
 
 
 class Zeros:
@@ -25,6 +30,19 @@ class Zeros:
 
     def read_range(self, sha256: str, *, start: int, length: int) -> bytes:
         return bytes(length)
+
+
+def tls() -> dict[str, Any]:
+    """Return what uvicorn is told where polls come over TLS."""
+    if not (folder := os.environ.get("BENCH_PKI")):
+        return {}
+    pki = pki_in(Path(folder))
+    return {
+        "ssl_certfile": pki.server_certificate,
+        "ssl_keyfile": pki.server_key,
+        "ssl_ca_certs": str(client_authorities(Path(folder), None)),
+        "ssl_cert_reqs": ssl.CERT_OPTIONAL,
+    }
 
 
 async def main() -> None:
@@ -39,7 +57,7 @@ async def main() -> None:
         open_connection=lambda: connect(url), borrow=pool.connection,
     )  # fmt: skip
     await gateways.start()
-    server = uvicorn.Server(uvicorn.Config(gateways, lifespan="off", **UVICORN))
+    server = uvicorn.Server(uvicorn.Config(gateways, lifespan="off", **UVICORN, **tls()))
     line = socket.socket()
     line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # several of us share a port
     line.bind(("127.0.0.1", int(os.environ["BENCH_PORT"])))
