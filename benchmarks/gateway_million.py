@@ -1,71 +1,52 @@
-"""Polls of a million vehicles with nothing to do, at the pace of one each five minutes, while a campaign releases waves.
+"""Polls of a million vehicles with nothing to do, at the pace of one each five minutes, while a campaign runs.
+
+The campaign is a real one: it was planned for all of them by the product's functions, a worker reconciles, and the
+devices that have it poll, download the beginning of each image and report, so many a second.
 
 Run: python -m benchmarks gateway_million
 """
 
 from __future__ import annotations
 
-import shutil
+import asyncio
+import contextlib
+import multiprocessing
 import statistics
-import tempfile
-import threading
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
-import psycopg
 import uvloop
 
 from benchmarks.figures import Figure
-from benchmarks.gateway import fill, gateways, polls, vin
+from benchmarks.gateway import polls, vin
+from benchmarks.hawkbit import Load, ringroad, update_all
 from benchmarks.load import cpu_s, paced, rss_bytes
-from ringroad.kernel.clock import SystemClock
-from ringroad.storage.db import connect
-from ringroad.storage.migrate import migrate
-from ringroad.storage.postgres import Postgres
 
 VEHICLES = 1_000_000
+DEVICES_PER_S = 100  # of the campaign; all million in three hours
+DEVICES = 40 * DEVICES_PER_S  # more than are through when the run ends
 POLL_EVERY_S = 300
 RUN_S = 20
 CONNECTIONS = 256
-WAVE = 2_000  # vehicles that are offered an update, each second of the run
-OFFER = """
-INSERT INTO assignment (campaign_id, vin, wave, state, offered_at)
-SELECT 'campaign_1', vin, 2, 'offered', now() FROM vehicle WHERE vin > %s ORDER BY vin LIMIT %s
-"""
+IMAGE_BYTES = 65_536  # that a device downloads of each image
 
 
 def run() -> list[Figure]:
-    folder = Path(tempfile.mkdtemp(prefix="ringroad-bench-"))
-    folder.chmod(0o711)
-    server = Postgres(home=folder / "postgres", clock=SystemClock(), may_create_account=False)
-    server.start()
-    try:
-        with connect(server.url()) as conn:
-            migrate(conn, now=SystemClock().now())
-        fill(server.url(), VEHICLES)
-        started_s = time.perf_counter()
-        with gateways(server.url()) as (pids, port):
-            ready_s = time.perf_counter() - started_s
-            over = threading.Event()
-            waves = threading.Thread(target=release, args=(server.url(), over))
-            waves.start()
-            before_s = cpu_s(pids)
-            try:
-                took_s = uvloop.run(measure(port))
-            finally:
-                over.set()
-                waves.join()
-            busy = (cpu_s(pids) - before_s) / RUN_S
-            rss = rss_bytes(*pids)
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with ringroad(Load(targets=VEHICLES, devices=DEVICES)) as server:
+        server.start_rollout(server.make_rollout("some", DEVICES))
+        before = server.count_installed()
+        with devices(server.port):
+            before_s = cpu_s(server.pids())
+            took_s = uvloop.run(measure(server.port))
+            busy = (cpu_s(server.pids()) - before_s) / RUN_S
+            through = server.count_installed() - before
+        rss = rss_bytes(*server.pids())
     p50_s, p99_s = (statistics.quantiles(took_s, n=100)[at] for at in (49, 98))
     note = (
         f"{len(took_s) / RUN_S:,.0f} polls/s of plain HTTP over {CONNECTIONS} kept connections, as a proxy keeps them, next"
-        f" to {WAVE:,} offers of a campaign that are stored each second (nobody of it polls, downloads or reports), one"
-        f" server process: {busy:.0%} of a core, {rss / 2**20:,.0f} MiB; p50 {p50_s * 1e3:.1f} ms, worst {max(took_s) * 1e3:.0f} ms;"
-        f" ready {ready_s:.1f} s after its start"
+        f" to a campaign with its worker, of which {through / RUN_S:,.0f} vehicles a second were offered it, downloaded"
+        f" {IMAGE_BYTES // 1024} KiB of each image and reported it installed; one server process: {busy:.0%} of a core for"
+        f" all of that, {rss / 2**20:,.0f} MiB; p50 {p50_s * 1e3:.1f} ms, worst {max(took_s) * 1e3:.0f} ms"
     )
     return [
         Figure(
@@ -81,15 +62,28 @@ def run() -> list[Figure]:
 
 async def measure(port: int) -> list[float]:
     count = VEHICLES * RUN_S // POLL_EVERY_S
-    # Those behind are offered an update meanwhile.
-    idle = VEHICLES - WAVE * (RUN_S + 5)
-    return await paced(port, polls(count, idle), per_s=VEHICLES // POLL_EVERY_S, connections=CONNECTIONS)
+    return await paced(port, polls(count, VEHICLES), per_s=VEHICLES // POLL_EVERY_S, connections=CONNECTIONS)
 
 
-def release(url: str, over: threading.Event) -> None:
-    """Offer an update to a wave of vehicles each second, in one statement."""
-    number = VEHICLES
-    with psycopg.connect(url, autocommit=True) as conn:
-        while not over.wait(1.0):
-            number -= WAVE
-            conn.execute(OFFER, (vin(number), WAVE))
+@contextlib.contextmanager
+def devices(port: int) -> Iterator[None]:
+    """Let the campaign's devices take their update, in a process of their own."""
+    child = multiprocessing.get_context("spawn").Process(target=take_updates, args=(port,), daemon=True)
+    child.start()
+    try:
+        yield
+    finally:
+        child.terminate()
+        child.join(20)
+
+
+def take_updates(port: int) -> None:
+    asyncio.run(_take_updates(port))
+
+
+async def _take_updates(port: int) -> None:
+    begun_s = time.perf_counter()
+    for second, first in enumerate(range(1, DEVICES + 1, DEVICES_PER_S), 1):
+        names = [vin(number) for number in range(first, first + DEVICES_PER_S)]
+        await update_all(port, names, image_bytes=IMAGE_BYTES)
+        await asyncio.sleep(max(0.0, begun_s + second - time.perf_counter()))

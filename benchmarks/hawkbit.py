@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -53,7 +55,8 @@ DRIVER = "org.postgresql:postgresql:42.7.4"
 TOKEN = "bench-token"  # noqa: S105 - of devices that exist for a minute
 AGAIN_S = 0.5  # seconds between two polls of a device that has no offer yet
 CLOSED = b'{"status":{"execution":"closed","result":{"finished":"success"},"details":[]}}'
-COUNTED = frozenset({200, 201})
+COUNTED = frozenset({200, 201, 206})
+DOWNLOAD = re.compile(rb'"download(?:-http)?":\{"href":"([^"]+)"')
 
 
 class Server(Protocol):
@@ -194,19 +197,21 @@ def measure_all(server: Server, load: Load) -> Measured:
     return Measured(poll_us=poll_us, make_s=make_s, campaign_s=campaign_s, campaign_cpu_s=campaign_cpu_s)
 
 
-async def update_all(port: int, names: list[str]) -> None:
-    """Let each device poll until it is offered an update, and end that well."""
+async def update_all(port: int, names: list[str], *, image_bytes: int = 0) -> None:
+    """Let each device poll until it is offered an update, download so much of each image, and end that well."""
     waiting = iter(names)
     async with asyncio.timeout(STEP_S_MAX):
-        await asyncio.gather(*(_update_some(port, waiting) for _ in range(CONNECTIONS)))
+        await asyncio.gather(*(_update_some(port, waiting, image_bytes) for _ in range(CONNECTIONS)))
 
 
-async def _update_some(port: int, names: Iterator[str]) -> None:
+async def _update_some(port: int, names: Iterator[str], image_bytes: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
-    async def ask(words: str, body: bytes = b"") -> bytes:
+    async def ask(words: str, body: bytes = b"", part: str = "") -> bytes:
         kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
-        head = f"{words} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: TargetToken {TOKEN}\r\n{kind}\r\n"
+        head = (
+            f"{words} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: TargetToken {TOKEN}\r\n{part}{kind}\r\n"
+        )
         writer.write(head.encode() + body)
         status, answer = await read_answer(reader)
         if status not in COUNTED:
@@ -218,7 +223,9 @@ async def _update_some(port: int, names: Iterator[str]) -> None:
         while b"/deploymentBase/" not in (answer := await ask(f"GET {base}")):  # noqa: ASYNC110 - a device polls
             await asyncio.sleep(AGAIN_S)
         action = answer.partition(b"/deploymentBase/")[2].partition(b"?")[0].decode()
-        await ask(f"GET {base}/deploymentBase/{action}")
+        told = await ask(f"GET {base}/deploymentBase/{action}")
+        for url in DOWNLOAD.findall(told) if image_bytes else ():
+            await ask(f"GET {urlsplit(url.decode()).path}", part=f"Range: bytes=0-{image_bytes - 1}\r\n")
         await ask(f"POST {base}/deploymentBase/{action}/feedback", CLOSED)
     writer.close()
     await writer.wait_closed()
@@ -401,6 +408,13 @@ class Ringroad:
     def is_finished(self, rollout: str) -> bool:
         with connect(self._postgres.url()) as conn:
             return store.read_campaign(conn, rollout).state is CampaignState.FINISHED
+
+    def count_installed(self) -> int:
+        with connect(self._postgres.url()) as conn:
+            row = conn.execute(
+                "SELECT count(*) AS count FROM assignment WHERE state = 'installed'"
+            ).fetchone()
+        return int(row["count"]) if row else 0
 
 
 def reconcile(url: str) -> None:
