@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.loop import worker
+from ringroad.ship.gate import GatePolicy
 from ringroad.storage.db import Connection
 from ringroad.storage.settings import Settings
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme
@@ -51,6 +53,57 @@ def test_the_worker_folds_reports_survives_a_lost_database_and_stops(
         for action in story.vehicles("offered"):
             story.ddi(action, "closed", "success", kind="closed")
         eventually(lambda: story.campaign().state == "finished")
+    finally:
+        stop.set()
+        thread.join(60)
+    assert not thread.is_alive()
+
+
+class SetClock:
+    """The machine's clock, which somebody sets; it counts how often the reconciler reads it."""
+
+    def __init__(self) -> None:
+        self.set_by, self.reads = timedelta(0), 0
+
+    def now(self) -> datetime:
+        self.reads += threading.current_thread().name == "reconciler"
+        return SystemClock().now() + self.set_by
+
+    def monotonic_s(self) -> float:
+        return SystemClock().monotonic_s()
+
+
+def test_a_clock_that_is_set_and_set_back_ends_no_vehicle_and_decides_nothing(
+    conn: Connection, pg_url: str, tmp_path: Path
+) -> None:
+    ids = CountingIds()
+    fill_programme(conn, ids)
+    add_vehicles(conn, range(12))
+    story = Story(conn, ids)
+    story.now = SystemClock().now()
+    story.start(waves=(6,), rollback_installed=True, gate=GatePolicy(reports_min=3, silence_s_max=600))
+    offered = story.vehicles("offered")
+    stop, clock = threading.Event(), SetClock()
+    settings = Settings(
+        var=tmp_path, database_url=pg_url, nats_url="nats://127.0.0.1:9", worker_interval_ms=50
+    )
+    thread = threading.Thread(target=worker.run, args=(settings, stop), kwargs={"clock": clock}, daemon=True)
+    thread.start()
+    try:
+        for action in offered[:2]:
+            story.ddi(action, "closed", "success", kind="closed")
+        for action in offered[2:]:
+            story.ddi(action, "proceeding", "none", kind="progress")
+        eventually(lambda: (len(story.vehicles("installed")), len(story.vehicles("active"))) == (2, 4))
+        for jump in (timedelta(days=8), timedelta(0), timedelta(days=-8), timedelta(0), timedelta(days=400)):
+            clock.set_by, before = jump, clock.reads
+            eventually(lambda before=before: clock.reads > before + 2)  # type: ignore[misc]
+            assert (len(story.vehicles("installed")), len(story.vehicles("active"))) == (2, 4)
+            assert story.campaign().state == "running"
+        clock.set_by = timedelta(0)
+        for action in offered[2:]:
+            story.ddi(action, "closed", "success", kind="closed")
+        eventually(lambda: story.campaign().wave == 2)
     finally:
         stop.set()
         thread.join(60)

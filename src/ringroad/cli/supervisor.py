@@ -414,7 +414,7 @@ def answers(host: str, port: int) -> bool:
 
 
 def server_health(host: str, port: int) -> tuple[dict[str, str], str]:
-    """Return of the server "ok", or what it lets go for its load, and what it says of telemetry; and what to look at.
+    """Return of the server "ok", or what it lets go for its load, and what it says of telemetry and a clock that was set; and what to look at.
 
     Its database has a line of its own.
     """
@@ -424,7 +424,9 @@ def server_health(host: str, port: int) -> tuple[dict[str, str], str]:
         told = json.loads(line.getresponse().read(HEALTH_BYTES_MAX))
         health = {"server": str(told["gateways"])}
         telemetry = str(told.get("telemetry") or "")  # empty while it cannot know
-        return health | ({"telemetry": telemetry} if telemetry else {}), str(told.get("hint") or "")
+        health |= {"telemetry": telemetry} if telemetry else {}
+        health |= {"clock": clock} if (clock := str(told.get("clock") or "ok")) != "ok" else {}
+        return health, str(told.get("hint") or "")
     except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError, AttributeError):
         return {"server": "does not answer"}, ""
     finally:

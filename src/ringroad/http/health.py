@@ -10,6 +10,7 @@ from ringroad.http.context import Ctx
 from ringroad.http.device.overload import Shed
 from ringroad.http.express import EXTENSION
 from ringroad.http.routes import Req, route
+from ringroad.kernel.steady import HINT as CLOCK_HINT
 from ringroad.signal.silence import Silence
 from ringroad.signal.store_silence import read_silence
 
@@ -21,6 +22,9 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     database: bool
     gateways: str  # ok, or what the process that answers turns away
     telemetry: str = ""  # ok, or since when it is silent and why; empty while the database does not answer
+    clock: str = (
+        "ok"  # or by how much the clock of this process was set; while that is so, its worker decides nothing
+    )
     hint: str = ""  # what to look at, where something is wrong with it
     express: (
         bool  # polls and reports go past ASGI; False: something wraps the application, and they cost more
@@ -41,17 +45,18 @@ def get_health(ctx: Ctx, request: Req) -> Response[Health]:
     except Exception:  # noqa: BLE001 - whatever is wrong, the answer is the same
         health = Health(status="degraded", database=False, gateways=shed.text, express=express)
         return Response(health, status_code=503)
-    return Response(health_of(shed, silence, express=express))
+    return Response(health_of(shed, silence, express=express, clock=ctx.pressure.clock))
 
 
-def health_of(shed: Shed, silence: Silence | None, *, express: bool) -> Health:
-    """Return the health of a server whose database answers; of load and silence together `status` names the load."""
+def health_of(shed: Shed, silence: Silence | None, *, express: bool, clock: str = "ok") -> Health:
+    """Return the health of a server whose database answers; of load and another trouble `status` names the load."""
     return Health(
-        status="overloaded" if shed else "degraded" if silence else "ok",
+        status="overloaded" if shed else "degraded" if silence or clock != "ok" else "ok",
         database=True,
         gateways=shed.text,
         telemetry=silence.text if silence else "ok",
-        hint=silence.hint if silence else "",
+        clock=clock,
+        hint=silence.hint if silence else CLOCK_HINT if clock != "ok" else "",
         express=express,
     )
 

@@ -24,6 +24,8 @@ from ringroad.design.model import AcceptRule
 from ringroad.kernel.clock import Clock, Ids, SystemClock, SystemIds, system_fraction
 from ringroad.kernel.errors import NotFound
 from ringroad.kernel.facts import FactKind
+from ringroad.kernel.steady import HINT as CLOCK_HINT
+from ringroad.kernel.steady import Steady
 from ringroad.loop.acceptance import accept_findings
 from ringroad.loop.balancing import LookedAt, look_at_balances
 from ringroad.loop.bundles import signing_with
@@ -64,6 +66,7 @@ RENEW_S = 60.0  # seconds between two looks for metadata that nears its end
 SIGNERS_S = 5.0  # seconds between two looks for online keys that are not there yet
 EVIDENCE_LOOK_S = 1.0  # seconds between two looks for campaigns whose next tick is over
 SHARE_MAX = 4  # looking in vain may take a fifth of the time: wait four times what it took
+CLOCK_LOOK_S = 1.0  # seconds between two looks at a clock that was set
 JOIN_LOOK_S = 10.0  # seconds between two looks for vehicles that join campaigns late
 DELTA_LOOK_S = (
     15.0  # seconds between two looks for deltas that vehicles would need; the look reads 20,000 vehicles
@@ -139,27 +142,34 @@ def run(
 
 def _reconcile(tools: Tools) -> None:
     signers: list[OnlineSigners] = []  # filled once; the keys of a running worker do not change
+    steady = Steady(tools.clock)
 
     def body() -> None:
         with closing(_open(tools)) as conn, closing(_open(tools)) as listener:
             for channel in CHANNELS:
                 listener.execute(f"LISTEN {channel}")
-            _rounds(tools, conn, listener, signers)
+            _rounds(tools, conn, listener, signers, steady)
 
     keep_going(tools, "reconciler", body)
 
 
-def _rounds(tools: Tools, conn: Connection, listener: Connection, signers: list[OnlineSigners]) -> None:
+def _rounds(
+    tools: Tools, conn: Connection, listener: Connection, signers: list[OnlineSigners], steady: Steady
+) -> None:
     interval_s = tools.settings.worker_interval_ms / 1000
     next_keys_s = next_renewal_s = 0.0
     lookout = Lookout(tools.clock)  # of this connection
     while not tools.stop.is_set():
-        started_s = tools.clock.monotonic_s()
+        started_s, look = tools.clock.monotonic_s(), steady.look()
+        if look.step_s:  # no deadline is held against a vehicle, and nothing decided, by a clock that was set
+            LOG.warning("the clock was set, the round passes", clock=look.text, hint=CLOCK_HINT)
+            tools.stop.wait(CLOCK_LOOK_S)
+            continue
         if not signers and next_keys_s <= started_s:
             next_keys_s = started_s + SIGNERS_S
             signers += load(tools)
         issue = signing_with(signers[0]) if signers else None
-        done = tick(conn, tools.ids, now=tools.clock.now(), issue=issue, lookout=lookout)
+        done = tick(conn, tools.ids, now=look.now, issue=issue, lookout=lookout)
         if signers and next_renewal_s <= started_s:
             next_renewal_s = started_s + RENEW_S
             _renew(tools, conn, signers[0])
@@ -390,10 +400,16 @@ def _demand(tools: Tools, lake: Lake) -> None:
 
 
 def _evidence(tools: Tools, lake: Lake) -> None:
+    steady = Steady(tools.clock)
+
     def body() -> None:
         with closing(_open(tools)) as conn:
             while not tools.stop.wait(EVIDENCE_LOOK_S):
-                read_due(conn, tools.ids, lake, now=tools.clock.now())
+                look = steady.look()
+                if (
+                    not look.step_s
+                ):  # else what is read would be of hours that were not, or of those that were read
+                    read_due(conn, tools.ids, lake, now=look.now)
 
     keep_going(tools, "evidence", body)
 

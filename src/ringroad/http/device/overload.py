@@ -22,6 +22,7 @@ import structlog
 
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import Unavailable
+from ringroad.kernel.steady import Steady
 
 log = structlog.get_logger()
 
@@ -112,6 +113,7 @@ class Pressure:
         self.policy = policy
         self._state = ShedState()
         self._lags_ms: deque[float] = deque(maxlen=policy.looks)
+        self.clock = "ok"  # or by how much the clock of this process was set
 
     @property
     def shed(self) -> Shed:
@@ -128,7 +130,9 @@ class Pressure:
             waiting: how many reports wait.
             changed: told what is let go from now on.
         """
+        steady = Steady(clock)
         while True:
+            self.clock = steady.look().text
             due_s = clock.monotonic_s() + LOOK_S
             await asyncio.sleep(LOOK_S)
             now_s = clock.monotonic_s()
