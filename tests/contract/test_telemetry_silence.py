@@ -239,6 +239,33 @@ def test_a_stream_that_stops_while_no_worker_reads_it_is_told_with_why(conn: Con
     assert told(conn)[2:] == [FactKind.TELEMETRY_BACK]
 
 
+def test_a_silence_in_which_nothing_was_taken_is_not_over_with_an_answer(conn: Connection) -> None:
+    clock = LateClock()
+    look = scripted(conn, clock)
+
+    def looks(answer: Backlog | None, seconds: float) -> None:
+        clock.late_s += seconds
+        look(answer)
+
+    stuck = Backlog(waiting=3, taken=1)
+    for seconds in (0, 5, UNTAKEN_S + 1):
+        looks(stuck, seconds)
+    untaken = read_silence(conn)
+    assert untaken is not None
+    for seconds in (5, UNANSWERED_S + 1):
+        looks(None, seconds)
+    assert read_silence(conn) == Silence(since=untaken.since, why=Why.UNANSWERED)
+    for seconds in (5, 5, UNTAKEN_S - 10):
+        looks(stuck, seconds)
+        assert read_silence(conn) == Silence(since=untaken.since, why=Why.UNANSWERED)
+    for _ in range(2):
+        looks(stuck, 6)
+        assert read_silence(conn) == untaken, "it answers, and nobody takes"
+    assert told(conn) == [FactKind.TELEMETRY_LOST] * 3
+    looks(Backlog(waiting=3, taken=2), 5)
+    assert told(conn)[3:] == [FactKind.TELEMETRY_BACK]
+
+
 def test_who_was_away_does_not_end_a_silence_by_what_was_taken_meanwhile(conn: Connection) -> None:
     clock = LateClock()
     knows, away = scripted(conn, clock), scripted(conn, clock)

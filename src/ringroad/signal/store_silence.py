@@ -39,15 +39,18 @@ def tell_silence(conn: Connection, ids: Ids, silence: Silence, *, now: datetime)
     since = _begins(conn, silence, now=now)
     if since is None:
         return False
+    untaken = {"untaken": True} if silence.why is Why.UNANSWERED and _told(conn) is not None else {}
     append_fact(
         conn, ids, kind=FactKind.TELEMETRY_LOST, subject=SUBJECT, actor=ACTOR, now=now, event_at=since,
-        body={"why": silence.why.value},
+        body={"why": silence.why.value, **untaken},
     )  # fmt: skip
     return True
 
 
 def tell_back(conn: Connection, ids: Ids, seen: Watched, *, asked_at: datetime, now: datetime) -> bool:
     """Append that telemetry arrives again, in the caller's transaction; say whether it was told to be silent.
+
+    Where nothing was taken before its stream stopped to answer, an answer alone does not end it.
 
     Args:
         conn: a connection in a transaction.
@@ -57,7 +60,9 @@ def tell_back(conn: Connection, ids: Ids, seen: Watched, *, asked_at: datetime, 
         now: the server's time.
     """
     told = _told(conn)
-    if told is None or asked_at < told.recorded_at or not seen.is_over(Why(told.body["why"])):
+    if told is None or asked_at < told.recorded_at:
+        return False
+    if not seen.is_over(Why.UNTAKEN if told.body.get("untaken") else Why(told.body["why"])):
         return False
     SQL.lock_silence(conn)
     again = _told(conn)
@@ -78,8 +83,8 @@ def _begins(conn: Connection, silence: Silence, *, now: datetime) -> datetime | 
     if newest is None:
         return silence.since
     if newest.kind is FactKind.TELEMETRY_LOST:
-        stops_too = (newest.body["why"], silence.why) == (Why.UNTAKEN, Why.UNANSWERED)
-        return newest.event_at if stops_too else None
+        untaken = newest.body["why"] == Why.UNTAKEN or newest.body.get("untaken")
+        return newest.event_at if untaken and newest.body["why"] != silence.why else None
     lasts = newest.recorded_at <= silence.since or timedelta(seconds=AGAIN_S) < now - newest.recorded_at
     return max(silence.since, newest.recorded_at) if lasts else None
 
