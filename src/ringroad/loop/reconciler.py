@@ -202,6 +202,7 @@ def evaluate(
         "unknown_ends": True,
         "unread_ends": True,
         "strata_named": True,
+        "unread_watched": True,
         "unknown_accepted": store.is_unknown_accepted(conn, campaign, plan),
     }
     others = {"harmed_elsewhere": store.read_harmed_elsewhere(conn, campaign, plan)}

@@ -10,6 +10,7 @@ Invariants:
     One more failed vehicle never turns `Halt` into something else.
     A vehicle that went silent after it had begun to install counts as failed; one that did not begin is
     counted too, against its own limit: silence is an outcome.
+    Integers only: a limit that was just met must not depend on rounding.
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ def decide_gate(
     withdrawn: bool = False, reports_waiting: bool = False, silence_accepted: bool = False, unknown_accepted: bool = False,
     harm_named: bool = False, harm_ends: bool = False, silence_pauses: bool = False, pauses_last: bool = False,
     unknown_holds: bool = False, unknown_ends: bool = False, unread_ends: bool = False, strata_named: bool = False,
-    evidence: Evidence | None = None, ramp: Ramp | None = None,
+    unread_watched: bool = False, evidence: Evidence | None = None, ramp: Ramp | None = None,
 ) -> GateDecision:  # fmt: skip
     """Decide on the current wave.
 
@@ -191,7 +192,6 @@ def decide_gate(
     7. The newest report is fresh, and so are the readings, known and within margins; telemetry is read, enough compared with.
 
     What misses at 4, 5 or 7 with no vehicle open or watched pauses for good, unless a person accepted that or harm is seen.
-    Integers only: a limit that was just met must not depend on rounding.
 
     Args:
         policy: the plan's gate.
@@ -210,6 +210,7 @@ def decide_gate(
         unknown_holds: nothing at all that is known holds, and pauses once nothing can be; likewise.
         unknown_ends: the same holds where nothing more is to be released; likewise.
         unread_ends: a wait for a reading that does not come pauses, too, and is accepted as unknown; likewise.
+        unread_watched: what was accepted so finishes only once the newest was to be watched, and says so; likewise.
         strata_named: harm that is seen in all is named by its worst stratum, where that stands out; likewise.
         evidence: for a sequential policy; without it nothing good is decided.
         ramp: of a campaign that grows by a budget of harm.
@@ -233,7 +234,7 @@ def decide_gate(
         return _grow(policy, ramp, released, evidence, rules, seen=seen)
     if last_wave:  # 3
         known = bool(rules.known and unknown_ends)
-        ended = _end(policy, wave, released, evidence, rules, ramp=ramp, known=known)
+        ended = _end(policy, wave, released, evidence, rules, ramp=ramp, known=known, watched=unread_watched)
         return Hold(seen) if seen and harm_ends else ended
     return _next(policy, wave, released, evidence, rules, seen=seen)
 
@@ -382,9 +383,8 @@ def _unread(
         return Hold(seen if seen.startswith(HARM_SEEN) else f"{HARM_SEEN}: {seen}")
     if rules.unread:
         return good
-    if released.open <= unreleased and stays_unread(
-        policy.sequential, released.newest_outcome_at, now=rules.now
-    ):
+    stays = stays_unread(policy.sequential, released.newest_outcome_at, now=rules.now)
+    if stays and released.open <= unreleased:
         return Pause(f"{NOT_KNOWN}_for_good: {not_known(policy.sequential, (), exposed={})}")
     return Hold(missing)
 
@@ -410,7 +410,7 @@ def _silent(
 
 def _end(
     policy: GatePolicy, wave: WaveFacts, released: WaveFacts, evidence: Evidence | None, rules: _Rules,
-    *, ramp: Ramp | None, known: bool,
+    *, ramp: Ramp | None, known: bool, watched: bool,
 ) -> GateDecision:  # fmt: skip
     """Finish once every outcome is known, and what is compared: of a ramp that may have been released one more."""
     if released.open:
@@ -419,7 +419,11 @@ def _end(
         return Hold("soaking")
     missing = _not_fresh(policy, evidence, now=rules.now)
     if missing in UNREAD and rules.unread is not None:
-        return _unread(missing, policy, released, Finish(), rules, seen="")
+        newest = released.newest_outcome_at
+        if watched and newest is not None and not stays_unread(policy.sequential, newest, now=rules.now):
+            return Hold(missing)
+        good = Finish("unknown_accepted") if watched else Finish()
+        return _unread(missing, policy, released, good, rules, seen="")
     if unseen := missing or _watching(policy, released, evidence):
         return Hold(unseen)
     if not (known and released.vehicles_installed) or evidence is None or policy.sequential is None:
@@ -436,14 +440,8 @@ def _end(
 
 
 def _grow(
-    policy: GatePolicy,
-    ramp: Ramp,
-    released: WaveFacts,
-    evidence: Evidence | None,
-    rules: _Rules,
-    *,
-    seen: str,
-) -> GateDecision:
+    policy: GatePolicy, ramp: Ramp, released: WaveFacts, evidence: Evidence | None, rules: _Rules, *, seen: str
+) -> GateDecision:  # fmt: skip
     """Grow within the budget; without evidence every vehicle is taken to fail.
 
     While nothing is known (`rules.known`), nobody who began was watched either, so that it grows as far as the first

@@ -72,6 +72,7 @@ def _decide_gate(
         unknown_ends=bool(rest.get("unknown_ends", False)),
         unread_ends=bool(rest.get("unread_ends", False)),
         strata_named=bool(rest.get("strata_named", False)),
+        unread_watched=bool(rest.get("unread_watched", False)),
         unknown_accepted=bool(rest.get("unknown_accepted", False)),
         evidence=msgspec.convert(facts.get("evidence"), Evidence | None),
         ramp=msgspec.convert(facts.get("ramp"), Ramp | None),

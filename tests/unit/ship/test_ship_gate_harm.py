@@ -646,3 +646,29 @@ def test_readings_that_do_not_come_pause_and_an_approver_goes_on_by_one_step(
     of_before = decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW)
     assert isinstance(of_before, Hold | Pause), "as decisions of before were made"
     assert of_before != Pause("not_known_for_good: fault") or decided is None
+
+
+@pytest.mark.parametrize(
+    ("newest", "read_at", "decided"),
+    [
+        (NOW - timedelta(seconds=1), OLD, Hold("reading_too_old")),
+        (NOW - timedelta(seconds=1), None, Hold("no_reading")),
+        (UNWATCHED + timedelta(seconds=1), None, Hold("no_reading")),
+        (UNWATCHED, None, Finish("unknown_accepted")),
+        (None, None, Finish("unknown_accepted")),  # nobody was to be watched
+    ],
+)
+def test_an_accepted_unknown_finishes_only_once_the_newest_was_to_be_watched_and_is_named(
+    newest: datetime | None, read_at: datetime | None, decided: GateDecision
+) -> None:
+    wave = msgspec.to_builtins(replace(DONE, newest_outcome_at=newest))
+    rest = {
+        "last_wave": True, "withdrawn": False, "reports_waiting": False, **NEW, "unread_ends": True,
+        "unread_watched": True, "unknown_accepted": True,
+    }  # fmt: skip
+    evidence = msgspec.to_builtins(Evidence(id=7, readings=(), read_at=read_at))
+    facts = {"wave": wave, "released": wave, "evidence": evidence, "rest": rest}
+    assert decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW) == decided
+    del rest["unread_watched"]
+    of_before = decide_again(facts, msgspec.to_builtins(POLICY), decided_at=NOW)
+    assert of_before == Finish(), "as decisions of before were made"
