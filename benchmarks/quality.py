@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks.figures import Figure
 from ringroad.build.quality.gates import FLOOR_PERMILLE, GateCosts, GateRecord, propose_rate
-from ringroad.build.quality.periods import period_of
-from ringroad.build.quality.watch import BEHIND, BLOCK, Counted, Watched, find_alarms, unnumbered
+from ringroad.build.quality.periods import BEHIND, period_of
+from ringroad.build.quality.watch import BLOCK, Counted, Watched, find_alarms, unnumbered
 from ringroad.build.quality.yields import Tally, Yields, fit_yields
 
 SEEDS: Final = 12

@@ -16,7 +16,7 @@ from ringroad.build.plant.read import read_plant
 from ringroad.build.plant.store import save_plant
 from ringroad.build.plant.store_events import list_refused
 from ringroad.build.quality import store, store_gates, store_watch
-from ringroad.build.quality.periods import REACH, first_of, period_of
+from ringroad.build.quality.periods import BEHIND_LONG, first_of, period_of
 from ringroad.build.quality.results import KEPT_DAYS, CheckResult
 from ringroad.build.quality.store_draw import choose_for
 from ringroad.build.store_birth import line_of_programme
@@ -173,18 +173,19 @@ def test_passes_are_forgotten_with_their_results_but_for_those_that_alarms_compa
             "INSERT INTO station_pass SELECT 'wren', 'marriage', 'x' || number, 'wren', 'van', '', '{}', true, number, period,"
             " %s FROM unnest(%s::bigint[], %s::integer[]) AS n (number, period)",
             [
-                CLOCK.now() - timedelta(days=KEPT_DAYS + 1), list(range(850)),
-                [period_of(number) for number in range(850)],
+                CLOCK.now() - timedelta(days=KEPT_DAYS + 1), list(range(3_250)),
+                [period_of(number) for number in range(3_250)],
             ],
         )  # fmt: skip
     built(conn, 5, 1, bad=lambda _: False)
     with transaction(conn):
         store.forget(conn, "wren", now=CLOCK.now())
     kept = [number for *_, number in passes(conn)]
-    assert kept == [5, *range(first_of(period_of(849) - REACH), 850)]
+    newest = period_of(3_249) - 1  # of which the first block is not full: the one before it is looked at
+    assert kept == [5, *range(first_of(newest - BEHIND_LONG), 3_250)]
     assert kept[1] == 100
-    built(conn, 900, 1, bad=lambda _: False)
-    assert passes(conn)[-1][-1] == 850
+    built(conn, 3_300, 1, bad=lambda _: False)
+    assert passes(conn)[-1][-1] == 3_250
 
 
 def numbers(conn: Connection) -> dict[tuple[str, str, int], int]:

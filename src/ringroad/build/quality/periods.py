@@ -1,7 +1,7 @@
 """Which vehicles are compared with which: those that come to a station, numbered, fall into periods.
 
-Each period is as long as all before it together, up to a limit, and is compared with the two before it; the first is
-compared with nothing. What is compared with so grows with what is known, and never gets old.
+Each period is as long as all before it together, up to a limit, and is compared with the two before it, software with
+the four before it; the first is compared with nothing. What is compared with so grows with what is known, and never gets old.
 
 Pure.
 """
@@ -12,9 +12,9 @@ from typing import Final
 
 FIRST: Final = 100  # vehicles; fewer say little of a rate of some percent
 LONGEST: Final = 3_200  # vehicles; a few days of a busy line: a process does not stay what it was
-REACH: Final = (
-    3  # periods before the newest that a look needs: two, and one where the newest has no full block yet
-)
+BEHIND: Final = 2  # periods before, that a period is compared with
+BEHIND_LONG: Final = 4  # the same, of a software version: one variant of three had few vehicles before it
+REACH: Final = BEHIND_LONG + 1  # periods before the newest that a look needs: it may have no full block yet
 
 
 def period_of(number: int) -> int:

@@ -16,12 +16,10 @@ from typing import Any, Final
 
 from psycopg.types.json import Jsonb
 
-from ringroad.build.quality.periods import first_of, period_of
+from ringroad.build.quality.periods import BEHIND, BEHIND_LONG, first_of, period_of
 from ringroad.build.quality.store import SQL
 from ringroad.build.quality.store_days import tallies_since
 from ringroad.build.quality.watch import (
-    BEHIND,
-    BEHIND_LONG,
     BLOCK,
     Alarm,
     Counted,

@@ -40,14 +40,12 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from ringroad.build.quality.periods import first_of
+from ringroad.build.quality.periods import BEHIND, BEHIND_LONG, first_of
 from ringroad.build.quality.yields import Kind, Tally
 from ringroad.kernel.rates import Tick, log_e_above, log_sum_exp, rejects
 
 ALPHA_PPM: Final = 50_000  # chance of a false alarm at all, in millionths
 BLOCK: Final = 20  # vehicles at a station, after which evidence is looked at
-BEHIND: Final = 2  # periods before, that a period is compared with
-BEHIND_LONG: Final = 4  # the same, of a software version: one variant of three had few vehicles before it
 NEAR_NATS: Final = 1.0  # two that explain as much: the more particular one is named
 ALARMS_MAX: Final = 20  # of one look
 RATIO_MAX: Final = 4  # vehicles compared with, for each of what is watched; more tell little more
