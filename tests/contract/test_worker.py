@@ -74,7 +74,7 @@ class SetClock:
 
 
 def test_a_clock_that_is_set_and_set_back_ends_no_vehicle_and_decides_nothing(
-    conn: Connection, pg_url: str, tmp_path: Path
+    conn: Connection, pg_url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ids = CountingIds()
     fill_programme(conn, ids)
@@ -100,6 +100,7 @@ def test_a_clock_that_is_set_and_set_back_ends_no_vehicle_and_decides_nothing(
             eventually(lambda before=before: clock.reads > before + 2)  # type: ignore[misc]
             assert (len(story.vehicles("installed")), len(story.vehicles("active"))) == (2, 4)
             assert story.campaign().state == "running"
+        assert capfd.readouterr().out.count("the clock was set") == 3, "once each time, not each second"
         clock.set_by = timedelta(0)
         for action in offered[2:]:
             story.ddi(action, "closed", "success", kind="closed")

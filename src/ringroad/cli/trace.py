@@ -194,6 +194,7 @@ def _times(suspect: Mapping[str, Any]) -> str:
 
 
 def _moment(text: str) -> datetime:
+    text = text.strip()
     found = datetime.fromisoformat(read_at(text))
     if not text.startswith("now") and datetime.fromisoformat(text).tzinfo is None:
         raise InvalidInput(f"{text!r} has no zone", hint="2026-11-26T08:00:00Z")

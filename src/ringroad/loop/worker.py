@@ -156,15 +156,18 @@ def _reconcile(tools: Tools) -> None:
 def _rounds(
     tools: Tools, conn: Connection, listener: Connection, signers: list[OnlineSigners], steady: Steady
 ) -> None:
-    interval_s = tools.settings.worker_interval_ms / 1000
+    interval_s, told = tools.settings.worker_interval_ms / 1000, ""
     next_keys_s = next_renewal_s = 0.0
     lookout = Lookout(tools.clock)  # of this connection
     while not tools.stop.is_set():
         started_s, look = tools.clock.monotonic_s(), steady.look()
         if look.step_s:  # no deadline is held against a vehicle, and nothing decided, by a clock that was set
-            LOG.warning("the clock was set, the round passes", clock=look.text, hint=CLOCK_HINT)
+            if look.text != told:
+                LOG.warning("the clock was set, the round passes", clock=look.text, hint=CLOCK_HINT)
+            told = look.text
             tools.stop.wait(CLOCK_LOOK_S)
             continue
+        told = ""
         if not signers and next_keys_s <= started_s:
             next_keys_s = started_s + SIGNERS_S
             signers += load(tools)

@@ -15,6 +15,7 @@ from ringroad.cli.plant_clone import lesson_text
 from ringroad.cli.release_file import document_of_file, document_of_options, find_package, read_file
 from ringroad.cli.shop_plan import plant_of
 from ringroad.cli.tables import can_redraw, details, problems, size, table, tail
+from ringroad.cli.trace import _moment
 from ringroad.kernel.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -119,6 +120,11 @@ def test_a_time_may_be_so_long_from_now(text: str, later_s: int) -> None:
     before = datetime.now(UTC)
     said = datetime.fromisoformat(read_at(text)) - timedelta(seconds=later_s)
     assert before <= said <= datetime.now(UTC)
+
+
+def test_a_claim_told_with_spaces_around_its_time_is_of_that_time() -> None:
+    assert _moment(" 2026-11-26T08:00:00Z ") == datetime(2026, 11, 26, 8, tzinfo=UTC)
+    assert _moment(" now-2d") < datetime.now(UTC)
 
 
 @pytest.mark.parametrize("text", ["31.1.2027", "now+", "now2h", "now+2y", "now+999999999w", "tomorrow", ""])
