@@ -81,6 +81,7 @@ def test_everything_works_on_engines_of_somebody_else(
         "express": True,
         "gateways": "ok",
         "telemetry": "ok",
+        "clock": "ok",
         "hint": "",
     }
     token = next(line.split()[1] for line in done.stdout.splitlines() if line.strip().startswith("token"))

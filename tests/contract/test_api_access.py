@@ -68,6 +68,7 @@ def test_health_tells_of_the_database_and_of_a_missing_express_way(client: httpx
         "database": True,
         "gateways": "ok",
         "telemetry": "ok",
+        "clock": "ok",
         "hint": "",
         "express": False,
     }
