@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 
 import psycopg
 from psycopg.types.json import Jsonb
 
+from benchmarks.database import fresh_server
 from benchmarks.figures import Figure
 from benchmarks.load import cpu_s
 from ringroad.http.auth import Account, Role
@@ -32,7 +30,6 @@ from ringroad.ship import store
 from ringroad.ship.gate import GatePolicy
 from ringroad.ship.plan import PlanRequest, WaveSize
 from ringroad.storage.db import Connection, connect, transaction
-from ringroad.storage.migrate import migrate
 from ringroad.storage.postgres import Postgres
 
 VEHICLES = int(os.environ.get("BENCH_VEHICLES", "1000000"))
@@ -76,18 +73,9 @@ SELECT vin, serial, name || '-' || version || '.bin', version,
 
 
 def run() -> list[Figure]:
-    folder = Path(tempfile.mkdtemp(prefix="ringroad-bench-"))
-    folder.chmod(0o711)
-    server = Postgres(home=folder / "postgres", clock=SystemClock(), may_create_account=False)
-    server.start()
-    try:
-        with connect(server.url()) as conn:
-            migrate(conn, now=SystemClock().now())
+    with fresh_server() as (server, _):
         fill(server.url(), VEHICLES)
         return measure(server)
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def fill(url: str, vehicles: int) -> None:

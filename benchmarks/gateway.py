@@ -21,11 +21,9 @@ from pathlib import Path
 import httpx
 import psycopg
 
+from benchmarks.database import fresh_server
 from benchmarks.figures import Figure
 from benchmarks.load import cpu_s, descendants, drive, rss_bytes
-from ringroad.kernel.clock import SystemClock
-from ringroad.storage.db import connect
-from ringroad.storage.migrate import migrate
 from ringroad.storage.postgres import Postgres
 
 VEHICLES = 100_000
@@ -54,22 +52,13 @@ class Round:
 
 
 def run() -> list[Figure]:
-    folder = Path(tempfile.mkdtemp(prefix="ringroad-bench-"))
-    folder.chmod(0o711)
-    server = Postgres(home=folder / "postgres", clock=SystemClock(), may_create_account=False)
-    server.start()
-    try:
-        with connect(server.url()) as conn:
-            migrate(conn, now=SystemClock().now())
+    with fresh_server() as (server, _):
         with gateways(server.url()) as (pids, _):
             empty_rss = rss_bytes(*pids)
         actions = fill(server.url())
         with gateways(server.url()) as (pids, _):
             vehicle_bytes = (rss_bytes(*pids) - empty_rss) / VEHICLES
         rounds = [measure_round(server, actions, number) for number in range(ROUNDS)]
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
     peer = goosebit()
     poll_us = statistics.median(each.poll_us for each in rounds)
     feedback_us = statistics.median(each.feedback_us for each in rounds)

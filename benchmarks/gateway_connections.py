@@ -8,22 +8,17 @@ Run: python -m benchmarks gateway_connections
 
 from __future__ import annotations
 
-import shutil
 import socket
 import ssl
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+from benchmarks.database import fresh_server
 from benchmarks.figures import Figure
 from benchmarks.gateway import fill, gateways, polls
 from benchmarks.load import cpu_s
 from ringroad.kernel.clock import SystemClock
-from ringroad.storage.db import connect
-from ringroad.storage.migrate import migrate
 from ringroad.storage.pki import ensure_pki
-from ringroad.storage.postgres import Postgres
 
 VEHICLES = 10_000
 KEPT = 5_000  # polls over one connection
@@ -33,13 +28,7 @@ ANSWER_BYTES_MAX = 65_536
 
 
 def run() -> list[Figure]:
-    folder = Path(tempfile.mkdtemp(prefix="ringroad-bench-"))
-    folder.chmod(0o711)
-    server = Postgres(home=folder / "postgres", clock=SystemClock(), may_create_account=False)
-    server.start()
-    try:
-        with connect(server.url()) as conn:
-            migrate(conn, now=SystemClock().now())
+    with fresh_server() as (server, folder):
         fill(server.url(), VEHICLES)
         pki = ensure_pki(folder / "pki", names=["127.0.0.1"], now=SystemClock().now())
         tls = ssl.create_default_context(cafile=str(pki.ca_certificate))
@@ -49,9 +38,6 @@ def run() -> list[Figure]:
             found["tls_kept"] = kept(pids, dial(port, tls))
             found["tls_new"] = new(pids, port, tls)
             found["tls_resumed"] = new(pids, port, tls, resumes=True)
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
     return [
         Figure(
             name=f"gateway.poll_cpu_us.{how}",

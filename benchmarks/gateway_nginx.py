@@ -13,7 +13,6 @@ import shutil
 import socket
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +20,9 @@ from pathlib import Path
 import httpx
 import psycopg
 
+from benchmarks.database import fresh_server
 from benchmarks.figures import Figure
 from benchmarks.gateway import TOKEN, fill, gateways, measure, polls, vin
-from ringroad.kernel.clock import SystemClock
-from ringroad.storage.db import connect
-from ringroad.storage.migrate import migrate
-from ringroad.storage.postgres import Postgres
 
 VEHICLES = 100_000
 POLLS = 40_000
@@ -69,19 +65,10 @@ def run() -> list[Figure]:
     if name is None:
         print("skipped: there is no nginx; on Debian, apt install nginx")
         return []
-    folder = Path(tempfile.mkdtemp(prefix="ringroad-bench-"))
-    folder.chmod(0o711)
-    server = Postgres(home=folder / "postgres", clock=SystemClock(), may_create_account=False)
-    server.start()
-    try:
-        with connect(server.url()) as conn:
-            migrate(conn, now=SystemClock().now())
+    with fresh_server() as (server, folder):
         fill(server.url(), VEHICLES)
         rounds = [measure_round(server.url(), name, folder) for _ in range(ROUNDS)]
         took_s = measure_changes(server.url())
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
     direct_us, through_us = (statistics.median(column) for column in zip(*rounds, strict=True))
     ratios = sorted(through / direct for direct, through in rounds)
     return [

@@ -34,6 +34,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from benchmarks.campaign_1m import fill as fill_fleet
+from benchmarks.database import fresh_server
 from benchmarks.figures import Figure
 from benchmarks.gateway import gateways, measure, vin
 from benchmarks.load import cpu_s, descendants, read_answer
@@ -45,7 +46,6 @@ from ringroad.ship.gate import GatePolicy
 from ringroad.ship.model import CampaignState
 from ringroad.ship.plan import PlanRequest
 from ringroad.storage.db import connect, transaction
-from ringroad.storage.migrate import migrate
 from ringroad.storage.postgres import Postgres
 
 CONNECTIONS = 64
@@ -428,13 +428,7 @@ def reconcile(url: str) -> None:
 
 @contextlib.contextmanager
 def ringroad(load: Load) -> Iterator[Ringroad]:
-    folder = Path(tempfile.mkdtemp(prefix="ringroad-bench-"))
-    folder.chmod(0o711)
-    postgres = Postgres(home=folder / "postgres", clock=SystemClock(), may_create_account=False)
-    postgres.start()
-    try:
-        with connect(postgres.url()) as conn:
-            migrate(conn, now=SystemClock().now())
+    with fresh_server() as (postgres, _):
         fill_fleet(postgres.url(), load.targets)
         with psycopg.connect(postgres.url(), autocommit=True) as conn:
             conn.execute(
@@ -451,6 +445,3 @@ def ringroad(load: Load) -> Iterator[Ringroad]:
             yield Ringroad(postgres, [*pids, worker.pid or 0], port)
         worker.terminate()
         worker.join(20)
-    finally:
-        postgres.stop()
-        shutil.rmtree(folder, ignore_errors=True)
