@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, Route, expect
 
 from ringroad.build.store_packages import get_programme, import_programme
 from ringroad.build.store_what_if import answer_what_if, open_questions
@@ -118,6 +118,22 @@ def test_an_operator_pauses_and_resumes_a_campaign(page: Page, world: World) -> 
     expect(page.locator(".note.warn").first).to_contain_text("Paused: desk_2 is full, v1.1.0.")
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_a_form_that_is_sent_before_the_scripts_ran_is_sent_once_they_did(page: Page, world: World) -> None:
+    sign_in(page, "olga")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/static/app.js", hold)
+    page.goto(f"/campaigns/{world.campaign_id}", wait_until="commit")
+    page.locator("#pause-reason").fill("ice")
+    page.get_by_role("button", name="Pause").click(no_wait_after=True)
+    assert page.url.endswith(world.campaign_id)
+    held[0].continue_()
+    expect(page.locator(".note.warn").first).to_contain_text("Paused: ice.")
 
 
 def test_a_campaign_shows_how_updated_vehicles_fare_against_the_control_group(
