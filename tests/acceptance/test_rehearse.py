@@ -159,9 +159,10 @@ def test_what_is_killed_goes_on_as_it_began_and_nowhere_else(tmp_path: Path) -> 
         assert result.exit_code != 0
         assert words in str(result.exception)
     for commands, name in ((group, "run"), (vecu, "place")):
-        arguments = [name, "--data", str(folder)]
         # Commands keep their help option from whoever used them first.
-        refused = CliRunner().invoke(commands, arguments, obj=Shell(env={}), **cli.context_settings)
+        refused = CliRunner().invoke(
+            commands, [name, "--data", str(folder)], obj=Shell(env={}), **cli.context_settings
+        )
         assert isinstance(refused.exception, InvalidInput)
         assert refused.exception.hint.endswith(f"ringroad vehicle rehearse PROGRAMME --folder {folder}")
     (folder / "rehearsal.msgpack").write_bytes(b"torn")
