@@ -64,6 +64,22 @@ def test_a_vehicle_that_rests_again_takes_part_again(conn: Connection, state: st
     assert [each.vin for each in story.vehicles("offered")] == [action.vin]
 
 
+def test_one_that_blocks_again_on_its_way_back_is_free_only_once_it_rests(conn: Connection) -> None:
+    story, action = _blocked(conn)
+    for number, (state, code) in enumerate(
+        [("ROLLING_BACK", "unblocked"), ("ROLLBACK_FAILED", "rollback_failed")]
+    ):
+        story.later(1)
+        story.native(action, state, code=code, key=f"again {number}")
+        story.tick()
+        assert _reason(story) == "ROLLBACK_FAILED"
+    story.later(1)
+    story.native(action, "IDLE", code="unblocked", detail="no ECU was touched, look at what is there: brake")
+    story.tick()
+    assert _reason(story) is None
+    assert story.facts(FactKind.VEHICLE_UNBLOCKED) == 1
+
+
 @pytest.mark.parametrize(
     "said",
     [

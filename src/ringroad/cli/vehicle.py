@@ -32,7 +32,7 @@ from ringroad.vehicle.consent import (
     write_word,
 )
 from ringroad.vehicle.diagnostics.bulk import LogRing
-from ringroad.vehicle.ecu_tries import try_text
+from ringroad.vehicle.ecu_tries import GONE, try_text
 from ringroad.vehicle.files import FolderLock
 from ringroad.vehicle.identity import ManifestBook
 from ringroad.vehicle.images import bytes_here
@@ -240,23 +240,28 @@ def _show_unblocked(
     shell: Shell, folder: Path, before: CampaignState, ecus: Sequence[EcuOnBoard], *, how: str = ""
 ) -> None:
     """Say what follows for the ECUs of the vehicle that was blocked."""
-    left = left_undone(before, ecus)
+    left, gone = left_undone(before, ecus), exchanged(before, ecus)
     names = [ecu.target.ecu_target.name for ecu in left]
     entry = unblocked(before, ecus, now=shell.clock.now())
     if isinstance(entry, Unblocked):
         said, state = f"; no ECU is touched, look at what each runs: {before.code}: {before.detail}", "IDLE"
-        for ecu in exchanged(before, ecus):
-            name = ecu.target.ecu_target.name
-            said += f"\n{name} {ecu.serial} is not in the vehicle any more: what is there in its place needs its software by your own tools"
     else:
         where = "on to what it shall run" if entry.state == "COMMITTING" else "back to what it ran before"
-        said, state = f"; it is brought {where} once the vehicle runs: {', '.join(names)}", entry.state
+        when = "now" if how else "once the vehicle runs"
+        said, state = f"; it is brought {where} {when}: {', '.join(names)}", entry.state
         wanted = [(ecu, image) for ecu in left if (image := image_for(before, ecu)) is not None]
         for ecu, image in wanted:
             if not (folder / IMAGES_NAME / image.sha256).exists():
                 name = ecu.target.ecu_target.name
                 said += f"\n{image.filename} for {name} is not in {IMAGES_NAME}/ any more: it is fetched from the server first"
-    shell.show({"state": state, "ecus": names}, text=f"unblocked{how}{said}")
+    for ecu in gone:
+        said += f"\n{ecu.target.ecu_target.name} {ecu.serial} {GONE}: what is there in its place needs its software by your own tools"
+    if gone and left:
+        said += "\nthe vehicle is blocked again once the others are done: look at what is there, and unblock it then"
+    shell.show(
+        {"state": state, "ecus": names, "exchanged": [ecu.target.ecu_target.name for ecu in gone]},
+        text=f"unblocked{how}{said}",
+    )
 
 
 def unblock_running(folder: Path, clock: Clock, *, within_s: float) -> None:

@@ -50,9 +50,7 @@ from ringroad.vehicle.states import (
 ECU_TRIES_MAX: Final = 3  # per ECU and state; flashing an ECU more often than this wears it and helps nobody
 AWAY_TRIES_MAX: Final = 8  # without an answer; at the usual back-off more than a minute, for what restarts
 ROLLBACK_TRIES_MAX: Final = 8  # per ECU; giving up needs a workshop, so try longer than going forward
-SYNC_TRIES_MAX: Final = (
-    8  # about two minutes; for answers that are wrong or late, not for a network that is away
-)
+SYNC_TRIES_MAX: Final = 8  # about two minutes; for wrong or late answers, not for a network that is away
 FLIGHT_BYTES_MAX: Final = 64 * 1024**2  # bytes of images that are fetched together; a larger one goes alone
 IMAGE_TRIES_MAX: Final = 2  # downloads of an image whose bytes were wrong
 TAKEN_BACK: Final = (
@@ -86,6 +84,7 @@ class Facts:
         downloads_max: images that may be fetched at a time.
         no_agent: which ECU of the plan has no update agent, and why; empty if all have one.
         locked: locks that sessions of diagnostics hold on ECUs of the plan, by serial.
+        gone: serials of ECUs of the plan that are not in the vehicle any more.
     """
 
     now: datetime
@@ -99,6 +98,7 @@ class Facts:
     downloads_max: int = 1
     no_agent: str = ""
     locked: Mapping[str, Lock] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,21 +197,9 @@ class RollBack:
 
 
 Step = (
-    Rest
-    | Wait
-    | Write
-    | Sync
-    | Download
-    | DownloadDelta
-    | Rebuild
-    | CheckImages
-    | Prepare
-    | ReadFaults
-    | Install
-    | Check
-    | Commit
-    | RollBack
-)
+    Rest | Wait | Write | Sync | Download | DownloadDelta | Rebuild | CheckImages | Prepare | ReadFaults
+    | Install | Check | Commit | RollBack
+)  # fmt: skip
 
 
 def next_step(state: CampaignState, facts: Facts) -> Step:
@@ -221,7 +209,7 @@ def next_step(state: CampaignState, facts: Facts) -> Step:
         Corrupt: the journal says something that no run of this function leads to.
     """
     interrupting = _obey_server(state, facts) or _hear_driver(state, facts)
-    return interrupting or _unless_locked(_course(state, facts), facts)
+    return interrupting or _unless_gone(state, _unless_locked(_course(state, facts), facts), facts)
 
 
 def _course(state: CampaignState, facts: Facts) -> Step:
@@ -441,22 +429,23 @@ def _commit(state: CampaignState, facts: Facts) -> Step:
     left = [s for s in install_order(_plan(state), group) if state.ecus[s] is not EcuState.COMMITTED]
     if all(state.ecus[serial] is EcuState.STAGED for serial in left):
         return _move("INSTALLING", facts)  # the next group
-    # Those that failed wait: an ECU that never answers must not keep the others on trial.
-    serial = min(left, key=lambda one: state.tries.get(f"commit:{one}", 0))
-    if state.tries.get(f"commit:{serial}", 0) < COMMIT_TRIES_MAX and state.restarts <= COMMIT_RESTARTS_MAX:
+    # Those that failed wait: an ECU that never answers, or is not there, must not keep the others on trial.
+    serial = min(left, key=lambda one: (one in facts.gone, state.tries.get(f"commit:{one}", 0)))
+    tries_left = state.tries.get(f"commit:{serial}", 0) < COMMIT_TRIES_MAX
+    if serial not in facts.gone and tries_left and state.restarts <= COMMIT_RESTARTS_MAX:
         return Commit(serial)
-    return _move("ROLLBACK_FAILED", facts, code=COMMIT_FAILED, detail=_why(state, left))
+    return _move("ROLLBACK_FAILED", facts, code=COMMIT_FAILED, detail=_why(state, left, facts))
 
 
 def _roll_back(state: CampaignState, facts: Facts) -> Step:
     group = _group(state)
     left = [s for s in reversed(install_order(_plan(state), group)) if state.ecus[s] in TOUCHED]
     if left:
-        # Those that failed wait: one that is away must not keep the others from what they ran.
-        serial = min(left, key=lambda one: state.tries.get(f"rollback:{one}", 0))
-        if state.tries.get(f"rollback:{serial}", 0) < ROLLBACK_TRIES_MAX:
+        # Those that failed wait: one that is away, or not there, must not keep the others from what they ran.
+        serial = min(left, key=lambda one: (one in facts.gone, state.tries.get(f"rollback:{one}", 0)))
+        if serial not in facts.gone and state.tries.get(f"rollback:{serial}", 0) < ROLLBACK_TRIES_MAX:
             return RollBack(serial)
-        return _move("ROLLBACK_FAILED", facts, code="rollback_failed", detail=_why(state, left))
+        return _move("ROLLBACK_FAILED", facts, code="rollback_failed", detail=_why(state, left, facts))
     return _move("ROLLED_BACK", facts, code=state.code, detail=state.detail)
 
 
@@ -471,6 +460,15 @@ def _unless_locked(step: Step, facts: Facts) -> Step:
     return step
 
 
+def _unless_gone(state: CampaignState, step: Step, facts: Facts) -> Step:
+    """Return the step, or the end of an update that lost an ECU since its plan was made (rule 6)."""
+    begun = isinstance(step, Install | Check) and step.serial in facts.gone
+    if not begun and not (facts.gone and state.state in BEFORE_INSTALLING):
+        return step
+    detail = _why(state, sorted(facts.gone), facts)
+    return _move("ROLLING_BACK" if begun else "FAILED", facts, code=Reason.SERIAL_MISMATCH, detail=detail)
+
+
 def _wait_for(locks: Iterable[Lock]) -> Wait:
     told = "; ".join(lock.text for lock in locks)
     return Wait(ECU_LOCKED, told, told)  # told again when a lock is held longer, or by another
@@ -480,10 +478,12 @@ def _move(state: VehicleState, facts: Facts, *, code: str = "", detail: str = ""
     return Write(Moved(state=state, at=facts.now, code=code, detail=detail))
 
 
-def _why(state: CampaignState, serials: Sequence[str]) -> str:
+def _why(state: CampaignState, serials: Sequence[str], facts: Facts) -> str:
     """Return which ECUs could not be brought where they belong, and why."""
     plan = _plan(state)
-    return all_text({one: plan.ecu(one).target.ecu_target.name for one in serials}, state.failing)
+    return all_text(
+        {one: plan.ecu(one).target.ecu_target.name for one in serials}, state.failing, gone=facts.gone
+    )
 
 
 def _plan(state: CampaignState) -> Plan:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from ringroad.vehicle.agents.base import Reason
+
+GONE: Final = "is not in the vehicle any more"  # an ECU that was exchanged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +74,18 @@ def seconds_left(one: EcuTry, *, now: datetime) -> int:
     return 0 if one.again_at is None else max(0, math.ceil((one.again_at - now).total_seconds()))
 
 
-def all_text(serials: Mapping[str, str], failing: Failing) -> str:
-    """Return why these ECUs could not be brought where they belong. `serials`: their names by serial."""
-    told = (
-        f"{name}: {try_text(failing[serial])}" if serial in failing else name
-        for serial, name in serials.items()
-    )
-    return "; ".join(told)
+def all_text(serials: Mapping[str, str], failing: Failing, *, gone: Collection[str] = ()) -> str:
+    """Return why these ECUs could not be brought where they belong.
+
+    Args:
+        serials: their names by serial.
+        failing: what was tried last of each.
+        gone: serials of those that are not in the vehicle any more.
+    """
+
+    def told(serial: str, name: str) -> str:
+        if serial in gone:
+            return f"{name}: {serial} {GONE}"
+        return f"{name}: {try_text(failing[serial])}" if serial in failing else name
+
+    return "; ".join(told(serial, name) for serial, name in serials.items())

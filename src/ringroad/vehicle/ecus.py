@@ -40,6 +40,10 @@ class Ecus:
         }
         return {serial: lock for serial, lock in held.items() if lock is not None}
 
+    def gone(self, serials: Collection[str]) -> frozenset[str]:
+        """Return which of these ECUs are not in the vehicle, as those that were exchanged since they were planned."""
+        return frozenset(serials) - {ecu.serial for ecu in self.on_board}
+
     def missing(self) -> dict[str, MissingAgent]:
         """Return what stands in for agents that cannot be had, by serial."""
         return {serial: one for serial, one in self._agents.items() if isinstance(one, MissingAgent)}

@@ -324,7 +324,7 @@ class Orchestrator:
                 word=vehicle.word(state.action_id) if state.action_id and not state.resting else None,
                 driver_only=vehicle.consent == "ask",
                 quiet_until=quiet_until(vehicle.quiet, now), downloads_max=vehicle.downloads_max,
-                no_agent=self._no_agent(state), locked=self.ecus.locked(state.ecus, now=now),
+                no_agent=self._no_agent(state), locked=self.ecus.locked(state.ecus, now=now), gone=self.ecus.gone(state.ecus),
             ),
         )  # fmt: skip
 

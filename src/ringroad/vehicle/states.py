@@ -421,7 +421,7 @@ def fold(state: CampaignState, entry: Entry) -> CampaignState:
             past = remembered(state.past, declined(action_id, detail, at=at))
             return replace(state, finished=(*state.finished, action_id)[-FINISHED_KEPT:], past=past)
         case Unblocked():
-            return replace(state, state="IDLE", code="unblocked", detail=f"no ECU was touched: {state.code}")
+            return replace(state, state="IDLE", code="unblocked", detail=f"no ECU was touched, look at what is there: {state.code}: {state.detail}")  # fmt: skip
         case Compacted():
             return CampaignState(
                 epoch=entry.epoch, state=entry.state, finished=entry.finished,

@@ -46,9 +46,10 @@ _log = structlog.get_logger(__name__)
 def left_undone(state: CampaignState, on_board: Collection[EcuOnBoard]) -> tuple[EcuPlan, ...]:
     """Return the ECUs of a blocked update that are brought where they belong once the vehicle is unblocked.
 
-    None, if the journal keeps no plan, or one of them was exchanged since.
+    None, if the journal keeps no plan, or all of them were exchanged since.
     """
-    return () if exchanged(state, on_board) else _undone(state)
+    serials = {ecu.serial for ecu in on_board}
+    return tuple(ecu for ecu in _undone(state) if ecu.serial in serials)
 
 
 def exchanged(state: CampaignState, on_board: Collection[EcuOnBoard]) -> tuple[EcuPlan, ...]:

@@ -25,6 +25,7 @@ from ringroad.vehicle.outbox import COMMIT_REPORTS_MAX, report_of
 from ringroad.vehicle.records import decode_entry, encode_entry
 from ringroad.vehicle.states import (
     BEFORE_INSTALLING,
+    TOUCHED,
     CampaignState,
     Declined,
     EcuMoved,
@@ -111,6 +112,7 @@ class Walk:
     entries: list[Entry]
     stored: frozenset[str] = frozenset()
     command: Command | None = None
+    gone: frozenset[str] = frozenset()
 
     def write(self, entry: Entry) -> None:
         self.check(entry)
@@ -144,7 +146,7 @@ class Walk:
         return Facts(
             now=NOW, command=self.command, stored=self.stored, refusal=refusal,
             asks=frozenset({"download", "install"}) if unlucky else frozenset(),
-            locked={serial: lock_of(serial) for serial in held},
+            locked={serial: lock_of(serial) for serial in held}, gone=self.gone & set(self.state.ecus),
         )  # fmt: skip
 
     def verb(self, serial: str, what: str, done: EcuState) -> None:
@@ -159,7 +161,7 @@ class Walk:
         """Carry one step out, with luck or without; return whether there is more to do."""
         facts = self.facts()
         step = next_step(self.state, facts)
-        assert not touched_by(step) & set(facts.locked), step
+        assert not touched_by(step) & (set(facts.locked) | facts.gone), step
         match step:
             case decide.Rest():
                 return False
@@ -213,6 +215,8 @@ def test_any_luck_ends_in_a_state_that_is_all_old_or_all_new_per_group(seed: int
     for _ in range(STEPS_MAX):
         if walk.random.random() < trouble / 10:
             walk.write(Started(at=NOW))
+            if walk.random.random() < trouble:  # the vehicle stood, and an ECU of it was exchanged
+                walk.gone |= {walk.random.choice("abcd")}
         if walk.random.random() < trouble / 20:
             walk.command = Command(kind="cancel", poll_s=1, action_id=1)
         if not walk.step():
@@ -225,6 +229,8 @@ def test_any_luck_ends_in_a_state_that_is_all_old_or_all_new_per_group(seed: int
         committed = ends == {EcuState.COMMITTED}
         undone = ends <= {EcuState.IDLE, EcuState.STAGED, EcuState.ROLLED_BACK, EcuState.FAILED}
         assert committed or undone or state.state == "ROLLBACK_FAILED", ends
+    if state.state in {"ROLLED_BACK", "SUCCEEDED"}:
+        assert not {state.ecus[serial] for serial in walk.gone} & TOUCHED
     if trouble == 0.0:
         assert state.state == "SUCCEEDED"
     assert state.finished == (1,)
