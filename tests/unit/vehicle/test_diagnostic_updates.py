@@ -252,7 +252,14 @@ def test_a_lock_that_is_over_lets_the_update_begin(tmp_path: Path) -> None:
             "state"
         ] == "Online"  # whoever works at it may look
         assert (await at.ask("GET", "/components/brake/faults"))[0] == 200
-        assert code_of(await at.ask("DELETE", "/components/brake/faults")) == (409, "updating")
+        for refused in (
+            await at.ask("DELETE", "/components/brake/faults"),
+            await at.ask("POST", "/components/brake/operations/self-test/executions"),
+        ):
+            assert code_of(refused) == (409, "updating")
+            assert refused[1]["error"]["hint"].startswith(
+                "it does not begin while you hold brake: give the lock back"
+            )
         at.vehicle.clock.s += 61
         await drive(orchestrator)
         assert (orchestrator.state.state, running(at)) == ("SUCCEEDED", "2.0.0")

@@ -255,14 +255,14 @@ class Desk:
         Raises:
             Conflict, Unavailable, Forbidden: not now, or another ECU answers.
         """
-        self._require_resting(change=change is not None)
+        self._require_resting(ecu if change else None)
         async with self._place.orchestrator.ecus.agent(ecu.serial) as agent:
             if isinstance(agent, UdsAgent):
                 await agent.ecu.channel.connect()
             way = way_to(ecu.name, agent, known)
             if change is not None:
                 await way.identify()
-            self._require_resting(change=change is not None)
+            self._require_resting(ecu if change else None)
             if change is not None:
                 self._admit(*change)
             yield way
@@ -275,10 +275,14 @@ class Desk:
         async with self._alone(ecu, change) as way:
             yield way.uds
 
-    def _require_resting(self, *, change: bool) -> None:
-        at = self._place.orchestrator
-        if not (at.state.resting if change else at.quiet):
-            raise Conflict("an update is under way", code=UPDATING, hint="try again when it is over")
+    def _require_resting(self, changed: EcuOnBoard | None = None) -> None:
+        """Raise unless ECUs may be asked, or this one be changed by whoever holds its lock."""
+        at, hint = self._place.orchestrator, "try again when it is over"
+        if at.quiet if changed is None else at.state.resting:
+            return
+        if changed is not None and at.quiet and changed.serial in at.state.ecus:
+            hint = f"it does not begin while you hold {changed.name}: give the lock back, for example with ringroad diagnose unlock, and {hint}"
+        raise Conflict("an update is under way", code=UPDATING, hint=hint)
 
     async def _component(self, ask: Ask) -> Body:
         return (await self._stands(self._ecu(ask)))[0]
@@ -394,6 +398,7 @@ class Desk:
         way = self._known(ecu)
         if operation not in way.operations:
             raise NotOffered(ecu.name, operation, (*way.offers, *way.operations))
+        self._require_resting(ecu)
 
         async def work() -> Body:
             async with self._alone(ecu, (ask, session.id)) as way:
@@ -448,7 +453,7 @@ class Desk:
 
     async def _ecu_lines(self, component: str) -> list[Body]:
         """Return what an ECU says of itself, and each of its faults with what surrounded it."""
-        self._require_resting(change=False)
+        self._require_resting()
         ecu = self._named(component)
         entry, known = await self._stands(ecu)
         if known is None:
