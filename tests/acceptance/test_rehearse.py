@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -19,6 +20,7 @@ from ringroad.cli.vehicle import group
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import InvalidInput
 from ringroad.sim.assembly import power_on
+from ringroad.sim.rehearsed import KEPT_NAME, Kept
 from ringroad.vehicle.agents.base import EcuInventory
 from ringroad.vehicle.files import FolderLock
 
@@ -165,7 +167,11 @@ def test_what_is_killed_goes_on_as_it_began_and_nowhere_else(tmp_path: Path) -> 
         )
         assert isinstance(refused.exception, InvalidInput)
         assert refused.exception.hint.endswith(f"ringroad vehicle rehearse PROGRAMME --folder {folder}")
-    (folder / "rehearsal.msgpack").write_bytes(b"torn")
+    kept = msgspec.msgpack.decode((folder / KEPT_NAME).read_bytes(), type=Kept)
+    served = msgspec.structs.replace(kept.served, images={})
+    (folder / KEPT_NAME).write_bytes(msgspec.msgpack.encode(msgspec.structs.replace(kept, served=served)))
+    assert "does not read back: it has no image for" in str(on_with_it(folder, "--variant", "city").exception)
+    (folder / KEPT_NAME).write_bytes(b"torn")
     assert "does not read back" in str(on_with_it(folder, "--variant", "city").exception)
 
 

@@ -250,5 +250,9 @@ def test_an_image_is_streamed_read_and_refused_when_empty(pg_url: str, client: h
     made = client.post("/api/v1/packages", params=given, headers=token, content=b"\x01\x02" * 40_000)
     assert made.status_code == 201, made.text
     assert made.json()["image_bytes"] == 80_000
+    assert made.json()["same_bytes_as"] == []
     other = client.post("/api/v1/packages", params=given, headers=token, content=b"\x03" * 80_000)
     assert other.status_code == 409
+    given["version"] = "9.0.1"
+    again = client.post("/api/v1/packages", params=given, headers=token, content=b"\x01\x02" * 40_000)
+    assert again.json()["same_bytes_as"] == ["9.0.0"]

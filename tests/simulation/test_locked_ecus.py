@@ -61,6 +61,19 @@ def test_an_ecu_is_not_touched_while_somebody_holds_it_and_the_update_ends_well_
     assert told(world)[0].startswith(f"{component} is locked by ole until ")
 
 
+def test_a_lock_that_is_held_longer_every_few_seconds_is_told_now_and_then(world: World) -> None:
+    world.order()
+
+    def look(orchestrator: Orchestrator) -> bool:
+        if orchestrator.state.state == "READY" and world.clock.s < 1_500:
+            lock(world, orchestrator, "brake")
+        return False
+
+    assert drive(world, look) == "SUCCEEDED"
+    assert world.clock.s > 1_500
+    assert 2 <= len(told(world)) <= 4  # once for each quarter of an hour
+
+
 def test_a_power_cut_while_it_waits_changes_nothing_and_ends_the_lock(world: World) -> None:
     world.order()
 

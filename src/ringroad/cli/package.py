@@ -88,15 +88,9 @@ def add(
         f"package {row['id']}\n{row['ecu']} {row['version']}, {row['format']}, {size(row['image_bytes'])}, "
         f"counter {row['release_counter']}, sha256 {row['image_sha256'][:16]}"
     )
-    known = client.get("/packages", programme_id=row["programme_id"], ecu=ecu, limit=PAGE_ROWS_MAX)
-    alike = [
-        each["version"]
-        for each in known
-        if each["image_sha256"] == row["image_sha256"] and each["id"] != row["id"]
-    ]
-    if alike:
+    if alike := row.get("same_bytes_as"):
         text += f"\nthese are the bytes of {ecu} {', '.join(alike)}: a vehicle that runs them leaves {ecu} out of an update"
-    shell.show({**row, "same_bytes_as": alike}, text=text)
+    shell.show(row, text=text)
 
 
 @group.command("list", epilog=example("ringroad package list --ecu brake"))

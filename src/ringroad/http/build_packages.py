@@ -20,7 +20,7 @@ from ringroad.http.auth import Role
 from ringroad.http.context import Context, Ctx
 from ringroad.http.routes import NAME_PATTERN, Id, Limit, Name, Offset, Req, route
 from ringroad.http.uploads import spooled
-from ringroad.http.views_build import PackageView
+from ringroad.http.views_build import AddedPackageView, PackageView
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import IMAGE_BYTES_MAX
 from ringroad.storage.db import connect, transaction
@@ -101,7 +101,7 @@ async def add_package(
         ),
     ] = None,
     change_id: Name = None,
-) -> PackageView:
+) -> AddedPackageView:
     """Upload an image, streamed; its version, addresses and hash are read from it where its format has them."""
     info = PackageInfo(
         programme_id=programme_id, ecu=ecu, name=name, version=version, filename=filename,
@@ -112,7 +112,7 @@ async def add_package(
         return await to_thread.run_sync(partial(_add, ctx, path, info, request.user.name))
 
 
-def _add(ctx: Context, path: Path, info: PackageInfo, actor: str) -> PackageView:
+def _add(ctx: Context, path: Path, info: PackageInfo, actor: str) -> AddedPackageView:
     started = ctx.clock.now()
     image = read_image(path, declared_format=info.declared_format)
     requires, conflicts = (
@@ -132,7 +132,10 @@ def _add(ctx: Context, path: Path, info: PackageInfo, actor: str) -> PackageView
         ctx.blobs.put_file(path, expected_sha256=image.sha256)
         with transaction(conn):
             made = add(conn)
-            return reading.one(reading.packages(conn, package_id=made.id), f"package {made.id}")
+            view = reading.one(reading.packages(conn, package_id=made.id), f"package {made.id}")
+            alike = store_packages.packages_alike(conn, made.programme_id, [made])
+    same = [each.version for each in alike if each.ecu == made.ecu and each.id != made.id]
+    return AddedPackageView(**msgspec.structs.asdict(view), same_bytes_as=same)
 
 
 def parse_requirement(text: str) -> Requirement:

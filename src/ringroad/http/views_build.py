@@ -40,6 +40,12 @@ class PackageView(View, frozen=True, kw_only=True):
     added_at: datetime
 
 
+class AddedPackageView(PackageView, frozen=True, kw_only=True):
+    """A package that was added."""
+
+    same_bytes_as: list[str]  # versions of its ECU that have its bytes, too
+
+
 class DowngradeView(View, frozen=True, kw_only=True):
     """One image that may go over newer ones, as a second person approved and the offline keys sign it."""
 

@@ -62,15 +62,20 @@ def reopen(folder: Path, *, clock: Clock, secret: Callable[[int], bytes]) -> Reh
             hint="name a folder that does not exist; one whose rehearsal was killed while it built the vehicle can be removed",
         ) from error
     except msgspec.MsgspecError as error:
-        raise Corrupt(
-            f"{folder / KEPT_NAME} does not read back: {error}", hint="rehearse in another folder"
-        ) from error
+        raise _corrupt(folder, str(error)) from error
     FolderLock(folder).close()
     config = read_config(folder)
     desk = Desk(config.vin, now=clock.now(), secret=secret)
     desk.serve(kept.served)
     bytes_by_name = {name.partition(".")[2]: content for name, content in kept.served.images.items()}
+    lacking = [name for name, package in kept.new.items() if package.filename not in bytes_by_name]
+    if lacking:
+        raise _corrupt(folder, f"it has no image for {lacking[0]}")
     new = {
         name: replace(package, image=bytes_by_name[package.filename]) for name, package in kept.new.items()
     }
     return Rehearsal(plan=kept.plan, folder=folder, config=config, desk=desk, new=new)
+
+
+def _corrupt(folder: Path, why: str) -> Corrupt:
+    return Corrupt(f"{folder / KEPT_NAME} does not read back: {why}", hint="rehearse in another folder")

@@ -18,7 +18,7 @@ The rules it holds (their numbers are those of docs/concepts/orchestrator.md):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, assert_never
@@ -469,9 +469,8 @@ def _unless_gone(state: CampaignState, step: Step, facts: Facts) -> Step:
     return _move("ROLLING_BACK" if begun else "FAILED", facts, code=Reason.SERIAL_MISMATCH, detail=detail)
 
 
-def _wait_for(locks: Iterable[Lock]) -> Wait:
-    told = "; ".join(lock.text for lock in locks)
-    return Wait(ECU_LOCKED, told, told)  # told again when a lock is held longer, or by another
+def _wait_for(locks: Collection[Lock]) -> Wait:
+    return Wait(ECU_LOCKED, "; ".join(lock.text for lock in locks), "; ".join(lock.gist for lock in locks))
 
 
 def _move(state: VehicleState, facts: Facts, *, code: str = "", detail: str = "") -> Write:

@@ -30,6 +30,12 @@ class Lock:
         """Which component it is, who holds it and until when."""
         return f"{self.component} is locked by {self.by} until {self.expires_at:%H:%M:%S} UTC"
 
+    @property
+    def gist(self) -> str:
+        """The same by the quarter of an hour: told again only once this changes, however often the lock is held longer."""
+        quarter = self.expires_at + timedelta(minutes=15 - self.expires_at.minute % 15)
+        return f"{self.component} is locked by {self.by} until {quarter:%H:%M} UTC at most"
+
 
 class Locks:
     """The locks of one vehicle, by component."""

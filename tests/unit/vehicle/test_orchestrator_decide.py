@@ -312,7 +312,8 @@ def test_an_update_does_not_begin_while_somebody_holds_an_ecu_of_it_and_says_who
         locked = {serial: lock_of(serial) for serial in "abcd"}
         step = next_step(walk.state, replace(walk.facts(), locked=locked))
     text = "; ".join(f"{serial} is locked by ole until 12:05:00 UTC" for serial in locked)
-    assert step == decide.Wait("ecu_locked", text, text)
+    gist = "; ".join(f"{serial} is locked by ole until 12:15 UTC at most" for serial in locked)
+    assert step == decide.Wait("ecu_locked", text, gist)
     walk.command = Command(kind="cancel", poll_s=1, action_id=1)
     assert isinstance(next_step(walk.state, replace(walk.facts(), locked=locked)), decide.Write)
 
