@@ -18,6 +18,7 @@ BENCHMARKS = (
     "isotp",
     "campaign_1m",
     "canary",
+    "canary_whole",
     "sequence",
     "fjsp",
     "twin",

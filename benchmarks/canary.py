@@ -72,8 +72,10 @@ class Outcome:
     to_90_h: Array  # hours until 90 % of all vehicles had the update; infinite where they never had
 
 
-def simulate(policy: Policy, update: Update, *, replicates: int, seed: int = SEED) -> Outcome:
-    """Run one campaign `replicates` times."""
+def simulate(
+    policy: Policy, update: Update, *, replicates: int, seed: int = SEED, ticks: int = TICKS
+) -> Outcome:
+    """Run one campaign `replicates` times, for so many ticks at most."""
     fleet = Fleet(update, replicates=replicates, seed=seed)
     rule, ramp = policy(replicates)
     stopped = np.full(replicates, np.inf)  # tick from which on nothing is begun
@@ -81,7 +83,7 @@ def simulate(policy: Policy, update: Update, *, replicates: int, seed: int = SEE
     paused = np.zeros(replicates, dtype=bool)
     to_90 = np.full(replicates, np.inf)
     late = []
-    for tick in range(TICKS):
+    for tick in range(ticks):
         fleet.waiting += np.where(halted | paused, 0.0, ramp.release(fleet, at_h=tick * TICK_H))
         late.append(fleet.step(active=tick < stopped))
         to_90 = np.where((fleet.exposed >= 0.9 * VEHICLES) & np.isinf(to_90), tick + 1.0, to_90)
@@ -97,9 +99,9 @@ def simulate(policy: Policy, update: Update, *, replicates: int, seed: int = SEE
     )  # fmt: skip
 
 
-def harm_budget(replicates: int, *, pauses: bool = True) -> tuple[Rule, Ramp]:
+def harm_budget(replicates: int, *, pauses: bool = True, budget: HarmBudget = BUDGET) -> tuple[Rule, Ramp]:
     rule = EProcess(replicates, margin_milli=MARGIN_MILLI, ramp=True)
-    return rule, HarmRamp(rule, BUDGET, replicates, pauses=pauses)
+    return rule, HarmRamp(rule, budget, replicates, pauses=pauses)
 
 
 POLICIES: dict[str, Policy] = {

@@ -171,6 +171,7 @@ class HarmRamp:
         self._budget = budget
         self._pauses = pauses
         self._offered = np.zeros(replicates)  # ever
+        self._more = np.full(replicates, np.inf)  # that were released last
         self._offered_s = np.zeros(replicates)
 
     def release(self, fleet: Fleet, *, at_h: float) -> Array | float:
@@ -197,12 +198,18 @@ class HarmRamp:
         seen = (rule.low * 1_000 > rule.margin_milli) | (rule.log_e() >= BOUND_MICRONATS / 1_000_000)
         more = np.where(seen, 0.0, np.minimum(more, left))  # as `harm_seen` holds
         self._offered += more
+        self._more = more
         self._offered_s += (fleet.waiting + more) * TICK_H * 3_600
         return more
 
     def pauses(self, fleet: Fleet) -> Flags:
-        """Return which replicates pause: harm that spends the budget is proved, and somebody has not begun."""
+        """Return which replicates pause: harm that spends the budget is proved, and somebody has not begun.
+
+        Where all that began count, also those that released nobody more, and in which all were watched.
+        """
         spent = np.zeros(fleet.exposed.size, dtype=bool)
+        if self._budget.whole:
+            spent |= (self._more == 0) & (fleet.waiting + fleet.watched == 0) & (fleet.exposed < TARGETS)
         if self._pauses:
             for each in np.flatnonzero((self._rule.low > 1) & (fleet.exposed < TARGETS)):
                 failed, low_milli = int(self._rule.treated[each]), math.floor(self._rule.low[each] * 1_000)

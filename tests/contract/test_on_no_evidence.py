@@ -284,6 +284,35 @@ def test_a_budget_that_is_spent_by_proved_harm_pauses_until_an_approver_goes_on_
         go_on_as(story, "ben", beyond_budget=True, resumed_before=True)
 
 
+def test_a_budget_over_the_whole_campaign_pauses_once_more_cannot_be_excluded_and_an_approver_adds_one(
+    story: Story,
+) -> None:
+    """Both arms fail alike, so nothing is proved; time frees nobody who began."""
+    add_vehicles(story.conn, range(60))
+    story.start(
+        gate=GatePolicy(reports_min=2, sequential=WIDE), control=WaveSize(vehicles=20), waves=(),
+        ramp=HarmBudget(harmed_first=2, harmed_last=2, reaction_s=10, counts="whole_campaign"),
+    )  # fmt: skip
+    assert succeed(story) == 2
+    for times in (1, 2):
+        story.later(200)
+        harms(story, treated=4_000, control=4_000)
+        assert [decision for _, decision in story.tick().decisions] == [Pause("budget_spent_unproved")]
+        assert newest(story) == ("pause", "budget_spent_unproved")
+        with pytest.raises(Conflict, match="cannot be excluded"):
+            go_on(story, "ben", without_reports=False)
+        with pytest.raises(Forbidden, match="maker of a plan"):
+            go_on_as(story, "ann", beyond_budget=True)
+        go_on_as(story, "ben", beyond_budget=True)
+        story.later(20)
+        harms(story, treated=0, control=0)
+        (decision,) = [decision for _, decision in story.tick().decisions]
+        assert isinstance(decision, Grow)
+        assert decision.vehicles == succeed(story) > 0
+        row = store.list_gate_decisions(story.conn, story.campaign_id)[0]
+        assert row["facts"]["ramp"]["budgets"] == 1 + times
+
+
 def go_on_as(story: Story, actor: str, **how: bool) -> None:
     """Resume; `resumed_before`: after somebody paused it by hand meanwhile."""
     if how.pop("resumed_before", False):

@@ -10,7 +10,11 @@ from functools import partial
 import numpy as np
 import pytest
 from benchmarks.canary import POLICIES, harm_budget, simulate
-from benchmarks.canary_fleet import BAD_2, BAD_5, BASE, COLD, DEAD, GOOD, Update
+from benchmarks.canary_fleet import BAD_2, BAD_5, BASE, COLD, CONTROL, DEAD, GOOD, TARGETS, TICKS, Update
+
+from ringroad.ship.guard import SequentialPolicy
+from ringroad.ship.ramp import HarmBudget
+from ringroad.ship.reach import expected_reach
 
 OURS = POLICIES["ours, harm budget"]
 SEED = 1
@@ -40,6 +44,25 @@ def test_a_little_worse_update_pauses_once_the_budget_is_proved_to_be_spent() ->
     assert with_it.paused.mean() > 0.8
     assert not without.paused.any()
     assert with_it.exposed.mean() < 0.7 * without.exposed.mean()
+
+
+@pytest.mark.parametrize("ratio", [1.1, 1.2, 1.5])
+def test_a_budget_over_the_whole_campaign_bounds_what_a_little_worse_update_is_expected_to_harm(
+    ratio: float,
+) -> None:
+    """One that counts who is in flight harms two to five times as many as it says, at these ratios."""
+    update = Update(name=f"{ratio:g} times", failed=BASE * ratio)
+    whole = HarmBudget(harmed_last=100, counts="whole_campaign")
+    outcome = simulate(partial(harm_budget, budget=whole), update, replicates=40, seed=SEED)
+    assert (outcome.exposed * BASE * (ratio - 1)).mean() <= 100
+    assert outcome.exposed.mean() > 3_000  # and it does grow
+
+
+def test_a_good_update_comes_about_as_far_as_the_checker_says() -> None:
+    budget = HarmBudget(harmed_last=100, counts="whole_campaign")
+    said = expected_reach(budget, SequentialPolicy(), held=CONTROL, treated=TARGETS)
+    outcome = simulate(partial(harm_budget, budget=budget), GOOD, replicates=40, seed=SEED, ticks=2 * TICKS)
+    assert said / 2 < np.median(outcome.exposed) < said * 2
 
 
 @pytest.mark.parametrize("update", [GOOD, COLD])

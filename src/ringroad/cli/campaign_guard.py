@@ -12,6 +12,7 @@ import msgspec
 
 from ringroad.cli.names import read_duration_s, read_size
 from ringroad.cli.tables import table, when
+from ringroad.http.console.conduct import harmed_words
 from ringroad.http.console.guard import AGAINST, control_line, harm_line
 from ringroad.http.views import ComparedView
 from ringroad.kernel.errors import InvalidInput
@@ -47,6 +48,11 @@ _OPTIONS = (
         help="Instead of waves, grow so that no more than so many are expected to be harmed: first and last, 35-400.",
     ),
     click.option(
+        "--harm-counts",
+        type=click.Choice(["in-flight", "whole-campaign"]),
+        help="Of whom, for --harm: while they are watched, or of all that began.  [default: in-flight]",
+    ),
+    click.option(
         "--reaction", help="From a failure until a halt takes effect, for --harm.  [default: 2h 15m]"
     ),
 )
@@ -70,9 +76,15 @@ def guard_body(given: Mapping[str, Any]) -> dict[str, Any]:
     if not asked:
         return {}
     if "control" not in asked:
-        raise InvalidInput(f"--{min(asked)} needs a control group", hint="--control 20000, or --control 20%")
-    if "reaction" in asked and "harm" not in asked:
-        raise InvalidInput("--reaction is part of a budget of harm", hint="--harm 35-400")
+        raise InvalidInput(
+            f"--{min(asked).replace('_', '-')} needs a control group",
+            hint="--control 20000, or --control 20%",
+        )
+    for option in ("reaction", "harm_counts"):
+        if option in asked and "harm" not in asked:
+            raise InvalidInput(
+                f"--{option.replace('_', '-')} is part of a budget of harm", hint="--harm 35-400"
+            )
     sequential: dict[str, Any] = {
         name: read_duration_s(given[option]) for option, name in _DURATIONS.items() if given[option]
     }
@@ -82,9 +94,11 @@ def guard_body(given: Mapping[str, Any]) -> dict[str, Any]:
         sequential["metrics"] = [read_metric(text) for text in given["metric"]]
     body: dict[str, Any] = {"control": read_size(given["control"]), "sequential": sequential}
     if given["harm"]:
-        body["ramp"] = _ramp(given["harm"]) | (
-            {"reaction_s": read_duration_s(given["reaction"])} if given["reaction"] else {}
-        )
+        body["ramp"] = _ramp(given["harm"])
+        if given["reaction"]:
+            body["ramp"]["reaction_s"] = read_duration_s(given["reaction"])
+        if given["harm_counts"]:
+            body["ramp"]["counts"] = given["harm_counts"].replace("-", "_")
     return body
 
 
@@ -120,9 +134,8 @@ def guard_policy(request: Row) -> list[tuple[str, str]]:
             ("compared", f"{metrics}; a good update halts with {sequential['alpha_ppm'] / 10_000:g} %")
         )
     if ramp:
-        lines.append(
-            ("pace", f"at most {ramp['harmed_first']}, later {ramp['harmed_last']} vehicles harmed in flight")
-        )
+        at_most = f"at most {ramp['harmed_first']}, later {ramp['harmed_last']} vehicles harmed"
+        lines.append(("pace", f"{at_most} {harmed_words(ramp)}"))
     return lines
 
 
@@ -233,7 +246,7 @@ def _alpha_ppm(text: str) -> int:
     return int(match[1]) * 10_000 + int((match[2] or "").ljust(4, "0"))
 
 
-def _ramp(text: str) -> dict[str, int]:
+def _ramp(text: str) -> dict[str, int | str]:
     match = _HARM.fullmatch(text.strip())
     if match is None:
         raise InvalidInput(f"{text[:40]!r} is no budget of harm", hint="first and last vehicles, 35-400")

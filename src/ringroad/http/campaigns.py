@@ -54,7 +54,7 @@ from ringroad.ship.guard import (
 from ringroad.ship.model import Campaign
 from ringroad.ship.plan import PRIORITY_MAX, LateJoiners, PlanRequest, Stratum, WaveSize
 from ringroad.ship.query import QueryError, parse_query, point_at
-from ringroad.ship.ramp import HARMED_MAX, HarmBudget
+from ringroad.ship.ramp import HARMED_MAX, HarmBudget, HarmCounts
 from ringroad.ship.retry import ATTEMPTS_MAX, REASONS, WAIT_S_MAX, RetryPolicy, RetryReason
 from ringroad.storage.db import one_snapshot
 from ringroad.storage.lake import Lake
@@ -125,11 +125,12 @@ class Sequential(Command, frozen=True, kw_only=True):
 
 
 class Ramp(Command, frozen=True, kw_only=True):
-    """A budget of harm that sets the pace instead of waves; vehicles."""
+    """A budget of harm that sets the pace instead of waves; vehicles in flight, or all that began in the campaign."""
 
     harmed_first: Annotated[int, Meta(ge=1, le=HARMED_MAX)] = 35
     harmed_last: Annotated[int, Meta(ge=1, le=HARMED_MAX)] = 400
     reaction_s: Annotated[int, Meta(ge=1, le=SECONDS_MAX)] = 8_100
+    counts: HarmCounts = "in_flight"
 
 
 class Gate(Command, frozen=True, kw_only=True):

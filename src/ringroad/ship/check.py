@@ -22,6 +22,7 @@ from ringroad.ship.goes_back import check_goes_back, check_rollback
 from ringroad.ship.model import PlanFinding, ReleaseFacts, Severity
 from ringroad.ship.own_hours import check_own_hours
 from ringroad.ship.plan import VERDICTS, Plan, PlanRequest
+from ringroad.ship.reach import check_budget
 from ringroad.ship.reason_words import reason_words
 from ringroad.ship.resolve import Verdict
 from ringroad.ship.unheard import Unheard, check_unheard
@@ -97,6 +98,7 @@ def check_plan(plan: Plan, release: ReleaseFacts, facts: CheckFacts) -> tuple[Pl
         *_check_opening(plan),
         *_check_known(plan),
         *check_control(plan.request, held=plan.count("control"), treated=plan.count("match")),
+        *check_budget(plan.request, held=plan.count("control"), treated=plan.count("match")),
         *_check_metadata(plan, facts.expires),
         *_check_certificates(plan, facts),
         *_check_time(plan),

@@ -30,7 +30,9 @@ _WORDS: Final[Mapping[str, str]] = MappingProxyType({
     "consent": "asks the driver", "consent_phases": "asks before", "wave_vehicles": "vehicles of each wave",
     "install_s_estimate": "time to install", "counts": "vehicles",
 })  # fmt: skip
-_CODES: Final = frozenset({"urgency", "late_joiners", "reasons"})  # fields whose values are names of ours
+_CODES: Final = frozenset(
+    {"urgency", "late_joiners", "reasons", "counts"}
+)  # fields whose values are names of ours
 _UNIT: Final = re.compile(r"_(s|permille|ppm|milli)(?=_|$)")
 
 # What follows from what else is told, or from the hour.

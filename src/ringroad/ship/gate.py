@@ -24,7 +24,7 @@ from ringroad.ship.fresh import UNREAD, contradiction, is_past, not_fresh, stale
 from ringroad.ship.guard import Past, Reading, SequentialPolicy, read_installations
 from ringroad.ship.known import harm_seen, no_pace, not_known, refused_where
 from ringroad.ship.ramp import HarmBudget, Ramp, growth, harm_proved, harm_unbounded
-from ringroad.ship.reason_words import BUDGET_SPENT
+from ringroad.ship.reason_words import BUDGET_SPENT, BUDGET_UNPROVED
 from ringroad.ship.wave_facts import PLAIN_HARM_PERMILLE, WaveFacts
 
 DURATION_S_MAX = 10 * 365 * 86_400  # seconds; no campaign outlives its vehicles' first decade
@@ -283,8 +283,10 @@ def _harm(
 ) -> str:
     """Return why the campaign must stop, or an empty text."""
     if policy.sequential is None:
-        bad = _too_much_harm(policy, wave) or _too_much_harm(policy, released)
-        return "too_many_failures" if bad else ""
+        bad = [
+            facts.fails_more(policy.failed_permille_max, of=policy.reports_min) for facts in (wave, released)
+        ]
+        return "too_many_failures" if any(bad) else ""
     known = evidence or Evidence()
     if known.refused:
         seen = refused_where(policy.sequential, known.readings, known.refused) if where else known.refused
@@ -431,7 +433,8 @@ def _end(
     unread = not_known(policy.sequential, evidence.readings, exposed=evidence.exposed)
     if ramp is not None:
         unread = no_pace(policy.sequential, evidence.readings)
-        one_more = replace(ramp, state=replace(ramp.state, left=1))
+        in_flight = replace(ramp.budget, counts="in_flight")
+        one_more = replace(ramp, budget=in_flight, state=replace(ramp.state, left=1))
         by_time, by_sight, _ = growth(policy.sequential, one_more, evidence.readings, unread=unread)
         unread = unread or (ramp.unseen if by_time and not by_sight else "")
     if unread:
@@ -473,9 +476,13 @@ def _grow(
         return Grow(more, "few_began") if unread else Grow(more)
     if harmed >= ramp.budget.harmed_first:
         return Hold(f"{HARM_SEEN}: {BUDGET_SPENT}" if rules.named else HARM_SEEN)
-    if known and (unread or by_time):
-        return _unknown(unread or ramp.unseen, policy, released, evidence, pauses=True, unreleased=left)
-    return Hold("budget_in_flight")
+    unseen = unread or (ramp.unseen if by_time or ramp.budget.whole else "")
+    if known and unseen:
+        return _unknown(unseen, policy, released, evidence, pauses=True, unreleased=left)
+    open_yet = released.open > left or _watching(policy, released, evidence)
+    if not ramp.budget.whole or (open_yet and not unseen):
+        return Hold("budget_in_flight")
+    return Grow(min(left, ramp.budget.harmed_first), "unknown_accepted") if unseen else Pause(BUDGET_UNPROVED)
 
 
 def _too_small(evidence: Evidence | None) -> str:
@@ -489,10 +496,3 @@ def _not_fresh(policy: GatePolicy, evidence: Evidence | None, *, now: datetime) 
 def _watching(policy: GatePolicy, released: WaveFacts, evidence: Evidence | None) -> str:
     read_at = evidence.read_at if evidence else None
     return watching(policy.sequential, released.newest_outcome_at, read_at=read_at)
-
-
-def _too_much_harm(policy: GatePolicy, facts: WaveFacts) -> bool:
-    """Compare with the outcomes once there are enough of them, before with all that were targeted."""
-    enough = policy.reports_min <= facts.reported
-    base = facts.reported if enough else max(facts.vehicles_targeted, facts.reported)
-    return policy.failed_permille_max * base < facts.harmed * 1000

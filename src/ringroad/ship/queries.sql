@@ -695,8 +695,9 @@ VALUES (:campaign_id, :wave, :decision, :reason, :facts, :policy, :now);
 SELECT EXISTS (SELECT 1 FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed'
                   AND body ->> :what = :wave::text);
 
--- name: harm_accepted$
-SELECT max((body ->> 'harm_accepted')::bigint) FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed';
+-- name: harm_accepted^
+SELECT coalesce(max((body ->> 'harm_accepted')::bigint), 0) AS harmed, count(body ->> 'harm_accepted') AS times
+  FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed';
 
 -- name: newest_go_on^
 SELECT body, event_at FROM fact

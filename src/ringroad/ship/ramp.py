@@ -12,12 +12,16 @@ over; what they may suffer beyond the control group is bounded by the evidence s
    learned from the offers so far; without evidence all are taken to begin at once.
 6. More: room / chance, less the offers that are open. Never less than 0: offers that stand are not taken back.
 
+A budget may count over the whole campaign: then all that began and all offers that stand take the place of 4 and 5, so
+that at the bound of the moment everyone who was ever offered the update suffers at most the budget.
+
 Arrays in, arrays out: for one campaign on the server, for thousands at once in the benchmark.
 
 Invariants:
     Without evidence at most `harmed_first` vehicles are offered the update.
     A higher bound of the rate ratio, or more vehicles in flight, never releases more.
     More proved harm never lets go on what less would pause.
+    Counted over the whole campaign, time frees nothing: only a lower bound, an offer that was not begun, or an approver.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -40,6 +45,8 @@ BEGUN_SIGMAS = 3.0  # standard deviations by which offers may be begun faster th
 BEGUN_PRIOR = 7.0  # offers; 99.9 % bound of how many would have been begun where none was: -ln(0.001)
 SECONDS_MAX = 366 * 86_400  # seconds of a window or a reaction
 
+HarmCounts = Literal["in_flight", "whole_campaign"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HarmBudget:
@@ -50,11 +57,14 @@ class HarmBudget:
         harmed_last: vehicles, once the rate ratio is known to be at most `RATIO_KNOWN`.
         reaction_s: seconds from a failure until no vehicle begins any more: its report arrives, it is counted,
             the halt takes effect.
+        counts: of whom; ``in_flight`` of vehicles whose time of watching is not over, ``whole_campaign`` of all that
+            began, so that the expected harm of the campaign stays within the budget.
     """
 
     harmed_first: int = 35
     harmed_last: int = 400
     reaction_s: int = 8_100
+    counts: HarmCounts = "in_flight"
 
     def __post_init__(self) -> None:
         """Refuse a budget that shrinks with evidence, or is none."""
@@ -62,6 +72,11 @@ class HarmBudget:
             raise InvalidInput(f"1 <= harmed_first <= harmed_last <= {HARMED_MAX} is needed")
         if not 1 <= self.reaction_s <= SECONDS_MAX:
             raise InvalidInput(f"reaction_s must be between 1 and {SECONDS_MAX}")
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether all that began count, however long ago."""
+        return self.counts == "whole_campaign"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +140,7 @@ class Ramp:
             decision now; in those of before it was as much as time frees.
         limit: failures beyond control at which it pauses once so many are proved: the last budget, on top of what was
             proved when an approver last went on; 0 in decisions of before, which paused for none.
+        budgets: of one that counts over the whole campaign, how many: the plan's, and one for each time an approver went on.
     """
 
     budget: HarmBudget
@@ -135,6 +151,7 @@ class Ramp:
     unseen_milli: int = 0
     steps: bool = False
     limit: int = 0
+    budgets: int = 1
 
     def is_spent(self, readings: Sequence[Reading]) -> bool:
         """Tell whether so much harm is proved, while somebody is left who could be kept from it."""
@@ -149,6 +166,7 @@ def decide_growth(
     *,
     window_us: int,
     harmed: float = 0.0,
+    budgets: int = 1,
 ) -> int:
     """Return how many more vehicles of one campaign to release; 0 while the budget is in flight.
 
@@ -158,6 +176,7 @@ def decide_growth(
         state: where the campaign stands.
         window_us: microseconds for which a vehicle is watched.
         harmed: vehicles that were harmed beyond control and spend the budget, from `harm_unbounded`.
+        budgets: how many there are, where all that began count.
     """
     upper, risk = 0.0, 0.0
     for reading in readings:
@@ -181,7 +200,7 @@ def decide_growth(
         begun=np.asarray(float(state.begun)),
         offered_s=np.asarray(float(state.offered_s)),
     )
-    return min(state.left, int(decide_release(budget, facts)))
+    return min(state.left, int(decide_release(budget, facts, budgets=budgets)))
 
 
 def growth(
@@ -192,9 +211,12 @@ def growth(
     unseen_milli = 1_000 * ramp.state.begun if unread else ramp.unseen_milli if ramp.unseen else 0
     seen_state = replace(ramp.state, in_flight_milli=max(ramp.state.in_flight_milli, unseen_milli))
     by_time, by_sight = (
-        decide_growth(ramp.budget, readings, state, window_us=policy.window_s * 1_000_000, harmed=harmed)
+        decide_growth(
+            ramp.budget, readings, state,
+            window_us=policy.window_s * 1_000_000, harmed=harmed, budgets=ramp.budgets,
+        )
         for state in (ramp.state, seen_state)
-    )
+    )  # fmt: skip
     return by_time, by_sight, harmed
 
 
@@ -252,10 +274,19 @@ def budget_now(budget: HarmBudget, upper: Array) -> Array:
     return now
 
 
-def decide_release(budget: HarmBudget, facts: RampFacts) -> Array:
-    """Return how many more vehicles to offer the update to, whole numbers of at least 0."""
+def decide_release(budget: HarmBudget, facts: RampFacts, *, budgets: int = 1) -> Array:
+    """Return how many more vehicles to offer the update to, whole numbers of at least 0.
+
+    Args:
+        budget: of the plan.
+        facts: what is known.
+        budgets: how many there are, where all that began count.
+    """
     least = budget.harmed_last / RELEASED_MAX
     at_risk_max = budget_now(budget, facts.upper) / np.maximum(facts.risk, least)  # 1 to 3
+    if budget.whole:  # who is offered the update begins sooner or later
+        whole: Array = np.floor(np.maximum(budgets * at_risk_max - facts.begun - facts.offered, 0.0))
+        return whole
     room = np.maximum(at_risk_max - facts.in_flight, 0.0)  # 4
     open_for_s = np.maximum(facts.offered_s, 1e-9)
     hazard = (facts.begun + BEGUN_SIGMAS * np.sqrt(facts.begun) + BEGUN_PRIOR) / open_for_s  # 5

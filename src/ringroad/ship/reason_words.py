@@ -13,6 +13,7 @@ from ringroad.protocol.vehicle import VehicleState
 
 HARMED_ELSEWHERE: Final = "release_harmed_elsewhere"  # and behind a colon the campaign in which it did
 BUDGET_SPENT: Final = "budget_spent"  # by harm that is proved, or that nothing bounds from above
+BUDGET_UNPROVED: Final = "budget_spent_unproved"  # by what cannot be excluded, of all that began
 UNKNOWN_FOR_GOOD: Final = "not_known_for_good"  # and behind a colon the metric
 FOR_GOOD: Final = frozenset(  # reasons to wait that nothing can end: no vehicle is left to report
     {"too_few_reports_for_good", "too_many_silent_for_good", "evidence_too_old_for_good", UNKNOWN_FOR_GOOD}
@@ -53,6 +54,7 @@ GATE_WORDS: Final[Mapping[str, str]] = {
     "reading_too_old": "the newest comparison is too old",
     "budget_in_flight": "the budget of harm is in flight",
     "budget_spent": "the budget of harm is spent by failures that the update is proved to have caused",
+    "budget_spent_unproved": "no more may begin within the budget of harm: so much is not proved, and cannot be excluded",
     "harm_seen": "more harm than is accepted",
     "watching": "the newest update is still watched",
     "not_known": "not known yet",
@@ -132,8 +134,8 @@ def is_for_good(reason: str) -> bool:
 
 
 def is_budget_spent(reason: str) -> bool:
-    """Tell whether a campaign's reason is a budget of harm that is spent by harm that is proved."""
-    return reason == BUDGET_SPENT
+    """Tell whether a campaign's reason is a budget of harm that is spent, by harm that is proved or not excluded."""
+    return reason in (BUDGET_SPENT, BUDGET_UNPROVED)
 
 
 def is_harm_elsewhere(reason: str) -> bool:

@@ -76,3 +76,8 @@ class WaveFacts:
             and not self.contradictory
             and PLAIN_HARM_PERMILLE * self.reported <= self.harmed * 1000
         )
+
+    def fails_more(self, permille: int, *, of: int) -> bool:
+        """Tell whether more failed than so many of 1000 outcomes, of all that were targeted while there are fewer than `of`."""
+        base = self.reported if of <= self.reported else max(self.vehicles_targeted, self.reported)
+        return permille * base < self.harmed * 1000

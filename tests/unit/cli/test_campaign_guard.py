@@ -21,7 +21,7 @@ from ringroad.ship.guard import SequentialPolicy
 from ringroad.ship.plan import PlanRequest
 from ringroad.ship.ramp import HarmBudget
 
-NAMES = ("control", "alpha", "window", "tick", "late", "gap", "quiet", "harm", "reaction")
+NAMES = ("control", "alpha", "window", "tick", "late", "gap", "quiet", "harm", "harm_counts", "reaction")
 
 
 def options(**given: Any) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def test_every_option_is_read() -> None:
         {"metric": ("fault",)},
         {"harm": "35-400"},
         {"control": "20", "reaction": "2h"},  # no budget
+        {"control": "20", "harm_counts": "whole-campaign"},
         {"control": "20", "harm": "35"},
         {"control": "20", "harm": "-5"},
         {"control": "20", "alpha": "one"},
@@ -91,6 +92,13 @@ def test_a_plan_tells_what_is_compared_and_at_which_pace() -> None:
     )
     assert told["pace"] == "at most 35, later 400 vehicles harmed in flight"
     assert guard_policy({"gate": {"soak_s": 1}}) == []
+    whole = {"ramp": {"harmed_first": 2, "harmed_last": 5, "counts": "whole_campaign"}}
+    assert dict(guard_policy(whole))["pace"] == "at most 2, later 5 vehicles harmed of all that began"
+
+
+def test_a_budget_of_harm_may_count_over_the_whole_campaign() -> None:
+    asked = guard_body(options(control="20", harm="2-5", harm_counts="whole-campaign"))
+    assert asked["ramp"] == {"harmed_first": 2, "harmed_last": 5, "counts": "whole_campaign"}
 
 
 def reading(**more: Any) -> dict[str, Any]:

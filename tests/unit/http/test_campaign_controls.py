@@ -95,6 +95,8 @@ def test_an_approval_asks_with_everything_that_is_signed_for() -> None:
         (Role.APPROVER, "release_harmed_elsewhere: fix (campaign_1)", {"abort"}),
         (Role.APPROVER, "budget_spent", {"resume-beyond-budget", "abort"}),
         (Role.OPERATOR, "budget_spent", {"abort"}),
+        (Role.APPROVER, "budget_spent_unproved", {"resume-beyond-budget", "abort"}),
+        (Role.OPERATOR, "budget_spent_unproved", {"abort"}),
     ],
 )
 def test_an_approver_alone_resumes_a_campaign_whose_reports_will_never_come(
@@ -117,6 +119,15 @@ def test_who_goes_on_without_a_metric_is_told_how_far(reason: str, asked: str, *
     budget = {"ramp": {"harmed_first": 2, "harmed_last": 5}} if ramp else {}
     given = plan({**DOCUMENT, "request": {"query": "all", **budget}})
     assert offered("paused", given, reason)["resume-without-reports"].startswith(f"{asked} Of wave 0, ")
+
+
+@pytest.mark.parametrize(
+    ("reason", "until"),
+    [("budget_spent", "is proved"), ("budget_spent_unproved", "cannot be excluded")],
+)
+def test_who_goes_on_beyond_a_budget_is_told_until_when(reason: str, until: str) -> None:
+    asked = offered("paused", plan(), reason)["resume-beyond-budget"]
+    assert asked.endswith(f"until as much harm again {until}.")
 
 
 def test_the_approval_of_a_recall_asks_with_the_plan_too() -> None:

@@ -57,6 +57,13 @@ def test_the_gate_of_a_plan_is_told_in_words() -> None:
     assert {name: told[name] for name in times} == times
 
 
+def test_a_budget_over_the_whole_campaign_says_so_and_when_it_pauses() -> None:
+    ramp = {"harmed_first": 2, "harmed_last": 5, "counts": "whole_campaign"}
+    told = dict(gate_lines({"request": {"ramp": ramp}}))
+    assert told["harmed at most"] == "2 vehicles of all that began, later 5"
+    assert told["pauses for an approver"].endswith("harmed 5, or as many cannot be excluded any more")
+
+
 def test_the_rules_of_a_gate_are_told_with_their_units() -> None:
     told = dict(gate_lines({"request": {"gate": msgspec.to_builtins(GatePolicy(failed_permille_max=15))}}))
     assert told["failed at most"] == "1.5 %"

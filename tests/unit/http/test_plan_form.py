@@ -89,7 +89,7 @@ RARE = PlanRequest(
     query="variant = city", waves=(WaveSize(vehicles=10),), seed="a seed", stratify_by=("gateway",),
     gate=GatePolicy(sequential=COMPARED), rollback_installed=True, consent=True, consent_phases=("activate",),
     retry=RetryPolicy(attempts_max=4, first_s=7, last_s=8, reasons=("network",)),
-    ramp=HarmBudget(harmed_first=1, harmed_last=2, reaction_s=3), window=NIGHT, priority=3,
+    ramp=HarmBudget(harmed_first=1, harmed_last=2, reaction_s=3, counts="whole_campaign"), window=NIGHT, priority=3,
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from ringroad.ship.gate import GatePolicy
 from ringroad.ship.guard import Metric, MetricName, SequentialPolicy
 from ringroad.ship.model import ReleaseFacts, Severity
 from ringroad.ship.plan import Plan, PlanRequest, Resolved, WaveSize
+from ringroad.ship.ramp import HarmBudget
 from ringroad.ship.resolve import Resolution
 from ringroad.ship.unheard import Unheard, heard_before
 
@@ -349,3 +350,26 @@ def test_every_warning_is_to_be_acknowledged_and_nothing_else(
         {"severity": "info", "code": "vehicles_already_installed"}, {"severity": "warning", "code": "one_wave"},
     ]  # fmt: skip
     assert unacknowledged(findings, acknowledged) == missing
+
+
+def test_a_budget_over_the_whole_campaign_is_told_how_far_a_good_update_comes() -> None:
+    """More of a larger control group or budget, everybody at the end; nothing is said of one in flight."""
+
+    def told(held: int, last: int, counts: Any = "whole_campaign") -> str:
+        made = plan(
+            {"match": 980_000, "control": held}, gate=GatePolicy(sequential=SequentialPolicy()),
+            ramp=HarmBudget(harmed_last=last, counts=counts), control=WaveSize(vehicles=held),
+        )  # fmt: skip
+        found = check_plan(made, RELEASE, CheckFacts())
+        return next((each.message for each in found if each.code == "budget_reaches"), "")
+
+    assert told(20_000, 400, "in_flight") == ""
+    assert told(20_000, 400).startswith("a budget of 400 over the whole campaign lets an update")
+    reached = [
+        int(told(held, last).split("reach about ")[1].split(" ")[0])
+        for held, last in ((20_000, 50), (20_000, 100), (20_000, 400), (50_000, 400))
+    ]
+    assert reached == sorted(set(reached))
+    assert reached[0] > 10_000
+    assert reached[2] == 490_000
+    assert "reach all of 980000 vehicles" in told(20_000, 800)

@@ -323,6 +323,53 @@ def test_a_ramp_of_whose_pace_nothing_is_known_stays_within_its_first_budget(
     assert on(wave, *readings, **more) == decided  # type: ignore[arg-type]
 
 
+WHOLE = replace(SMALL, budget=replace(SMALL.budget, counts="whole_campaign"))
+LATELY = {"newest_outcome_at": WATCHED + timedelta(seconds=1)}
+UNPROVED = Pause("budget_spent_unproved")
+
+
+@pytest.mark.parametrize(
+    ("begun", "reading", "wave", "more", "decided"),
+    [
+        (100, FAULT, {}, {}, Grow(10)),  # of about 800
+        (900, FAULT, {}, {}, UNPROVED),
+        (900, FAULT, {}, {"budgets": 2}, Grow(10)),  # an approver went on
+        (1_900, FAULT, {}, {"budgets": 2}, UNPROVED),
+        (900, FAULT, {"vehicles_targeted": 111}, {}, Hold("budget_in_flight")),  # one is open
+        (900, FAULT, LATELY, {}, Hold("budget_in_flight")),  # one is watched
+        (900, replace(FAULT, low_milli=1_251), {}, {}, Hold("harm_seen: fault")),
+        (900, FAULT, {}, {"unseen": "fault"}, Pause("not_known_for_good: fault")),  # telemetry broke: not the budget
+        (2, UNSEEN, {}, {}, Pause("not_known_for_good: fault")),
+        (1, UNSEEN, {}, {}, Grow(1, "few_began")),
+    ],
+)  # fmt: skip
+def test_a_budget_over_the_whole_campaign_is_not_freed_by_time_and_asks_a_person_once_it_is_spent(
+    begun: int, reading: Reading, wave: dict[str, Any], more: dict[str, Any], decided: GateDecision
+) -> None:
+    """All windows are over, nobody is in flight."""
+    facts, known = replace(RAMPING, **wave), reading is not UNSEEN
+    state = RampState(begun=begun, offered=0, offered_s=begun * 60, in_flight_milli=0, left=10)
+    for accepted in (False, True):
+        found = decide_gate(
+            POLICY, facts, facts, last_wave=False, now=NOW, **NEW, unknown_accepted=accepted,
+            ramp=replace(WHOLE, state=state, **more),
+            evidence=Evidence(id=7, readings=(reading, SILENCE), read_at=NOW),
+        )  # fmt: skip
+        steps = accepted and ("unseen" in more or not known)
+        step = Grow(2 if begun > 1 else 1, "unknown_accepted")
+        assert found == (step if steps else decided)
+
+
+def test_a_budget_over_the_whole_campaign_lets_one_finish_that_reached_everybody() -> None:
+    state = RampState(begun=9_000, offered=0, offered_s=60, in_flight_milli=0, left=0)
+    end = replace(OVER, newest_outcome_at=WATCHED)
+    found = decide_gate(
+        POLICY, end, end, last_wave=True, now=NOW, **NEW, unknown_ends=True, ramp=replace(WHOLE, state=state),
+        evidence=Evidence(id=7, readings=(FAULT, SILENCE), read_at=NOW),
+    )  # fmt: skip
+    assert found == Finish()
+
+
 WORSE_SILENCE = replace(SILENCE, low_milli=1_251)
 
 

@@ -81,6 +81,22 @@ def test_what_is_in_flight_could_not_harm_more_than_the_budget() -> None:
     assert released * 0.005 <= float(budget_now(BUDGET, number(2.0)))
 
 
+WHOLE = replace(BUDGET, counts="whole_campaign")
+
+
+def test_over_the_whole_campaign_all_that_began_and_every_offer_that_stands_count() -> None:
+    """Nobody is in flight any more: in flight there would be room again, over the campaign there is not."""
+    most = float(budget_now(WHOLE, number(2.0))) / 0.005
+    facts = replace(KNOWN, in_flight=number(0))
+    for begun, offered in ((5_000, 3_000), (8_000, 0), (0, 8_000)):
+        these = replace(facts, begun=number(begun), offered=number(offered))
+        assert float(decide_release(WHOLE, these)) == math.floor(most - 8_000)
+        assert float(decide_release(WHOLE, these, budgets=2)) == math.floor(2 * most - 8_000)
+    spent = replace(facts, begun=number(most))
+    assert float(decide_release(WHOLE, spent)) == 0 < float(decide_release(BUDGET, spent))
+    assert float(decide_release(WHOLE, replace(NOTHING, begun=number(40)))) == 0
+
+
 @pytest.mark.parametrize(
     ("upper", "failed", "windows", "expected"),
     [
@@ -108,4 +124,4 @@ def test_the_risk_is_one_unless_the_evidence_says_less(
 )  # fmt: skip
 def test_refuses_budgets_that_are_none(wrong: dict[str, int]) -> None:
     with pytest.raises(InvalidInput):
-        HarmBudget(**{"harmed_first": 40, "harmed_last": 400, **wrong})
+        HarmBudget(**{"harmed_first": 40, "harmed_last": 400, **wrong})  # type: ignore[arg-type]

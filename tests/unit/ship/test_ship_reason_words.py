@@ -34,6 +34,10 @@ from ringroad.ship.reason_words import (
         ("harm_seen: budget_spent", "more harm than is accepted: the budget is spent"),
         ("harm_seen", "more harm than is accepted"),
         (
+            "budget_spent_unproved",
+            "no more may begin within the budget of harm: so much is not proved, and cannot be excluded",
+        ),
+        (
             "release_harmed_elsewhere: a_fix (campaign_1)",
             "its release did harm in another campaign: a_fix (campaign_1)",
         ),

@@ -71,6 +71,11 @@ def conduct_lines(document: Mapping[str, Any], *, whole: bool = False) -> list[t
     return lines
 
 
+def harmed_words(ramp: Mapping[str, Any]) -> str:
+    """Return of whom a plan's budget of harm counts; patient with documents of older versions."""
+    return "of all that began" if ramp.get("counts") == "whole_campaign" else "in flight"
+
+
 # What a plan says that asks for nothing else; None where that is the default.
 _DEFAULTS: Mapping[str, Any] = {
     "window": None, "late_joiners": "frozen", "priority": 0, "urgency": "forced", "consent": False, "retry": None,
@@ -87,7 +92,7 @@ def approval_lines(document: Mapping[str, Any], gate: Iterable[tuple[str, str]])
     counts, request = document.get("counts") or {}, document.get("request") or document
     ramp, held = request.get("ramp"), counts.get("control", 0)
     paced = (
-        f"a budget of harm, {ramp['harmed_first']}-{ramp['harmed_last']}"
+        f"a budget of harm, {ramp['harmed_first']}-{ramp['harmed_last']} {harmed_words(ramp)}"
         if ramp
         else f"waves {waves_line(document)}"
     )

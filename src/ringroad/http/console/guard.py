@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
+from ringroad.http.console.conduct import harmed_words
 from ringroad.http.console.evidence import interval, odds
 from ringroad.http.console.render import chart, short, words
 from ringroad.http.views import ComparedView, ExposureView, ReadingView
@@ -56,12 +57,22 @@ def gate_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         ]
     if ramp:
         lines.append(
-            ("harmed at most", f"{ramp['harmed_first']} vehicles in flight, later {ramp['harmed_last']}")
+            (
+                "harmed at most",
+                f"{ramp['harmed_first']} vehicles {harmed_words(ramp)}, later {ramp['harmed_last']}",
+            )
         )
-        lines.append(("pauses for an approver", f"once it is proved to have harmed {ramp['harmed_last']}"))
+        lines.append(("pauses for an approver", _pauses(ramp)))
         if "reaction_s" in ramp:
             lines.append(("a halt takes effect within", length_words(ramp["reaction_s"])))
     return lines
+
+
+def _pauses(ramp: Mapping[str, Any]) -> str:
+    proved = f"once it is proved to have harmed {ramp['harmed_last']}"
+    if ramp.get("counts") == "whole_campaign":
+        return f"{proved}, or as many cannot be excluded any more"
+    return proved
 
 
 def compared_rows(compared: Sequence[ComparedView]) -> list[dict[str, Any]]:

@@ -102,6 +102,7 @@ def plan_fields(document: Mapping[str, Any] | None) -> dict[str, str] | None:
         "metrics": " ".join(map(_metric, compared.metrics)),
         "window_h": _hours(compared.window_s),
         "harm": f"{ramp.harmed_first}-{ramp.harmed_last}" if ramp else "",
+        "harm_counts": ramp.counts if ramp else "in_flight",
         "deadline": _hours(request.vehicle_deadline_s),
         "hours": ", ".join(window.hours) if window else "",
         "quiet": ", ".join(window.quiet) if window else "",

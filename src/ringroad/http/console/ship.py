@@ -36,6 +36,7 @@ from ringroad.http.reading_judged import let_go, with_today
 from ringroad.http.views import CampaignView, FleetVersion, PlanView, VehicleResolutionView, WaveCount
 from ringroad.http.views_build import ReleaseView
 from ringroad.ship.reason_words import (
+    BUDGET_SPENT,
     UNKNOWN_FOR_GOOD,
     is_budget_spent,
     is_for_good,
@@ -343,7 +344,8 @@ def campaign_controls(c: CampaignView, account: Account, *, plan: PlanView | Non
             }
         )
     if c.state == "paused" and is_budget_spent(c.state_reason) and account.may(Role.APPROVER):
-        ask = "Go on though the budget of harm is spent? More vehicles are offered the update until as much harm again is proved."
+        again = "is proved" if c.state_reason == BUDGET_SPENT else "cannot be excluded"
+        ask = f"Go on though the budget of harm is spent? More vehicles are offered the update until as much harm again {again}."
         offers.append(
             {"verb": "resume-beyond-budget", "text": "Resume beyond the budget", "tone": "danger", "ask": ask}
         )

@@ -230,12 +230,13 @@ def read_ramp(
         unseen_milli=state(from_us(seen_us)).in_flight_milli if blind else 0,
         steps=True,
         limit=harm_limit(conn, campaign, budget),
+        budgets=1 + SQL.harm_accepted(conn, campaign_id=campaign.id)["times"],
     )
 
 
 def harm_limit(conn: Connection, campaign: Campaign, budget: HarmBudget) -> int:
     """Return how many failures beyond control pause a campaign once they are proved."""
-    return budget.harmed_last + (SQL.harm_accepted(conn, campaign_id=campaign.id) or 0)
+    return budget.harmed_last + int(SQL.harm_accepted(conn, campaign_id=campaign.id)["harmed"])
 
 
 def seen_since(conn: Connection, campaign: Campaign, policy: SequentialPolicy, moment: datetime) -> bool:
