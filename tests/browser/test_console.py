@@ -30,7 +30,6 @@ from support.docs_pages import ROOT
 from support.mender import EC_KEY, make_mender, public_pem, signed_with
 
 pytestmark = [pytest.mark.browser, pytest.mark.engines]
-WAIT_MS = 15_000
 
 
 @pytest.fixture
@@ -51,7 +50,6 @@ def origin(pg_url: str, world: World, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def page(browser: Browser, origin: str) -> Iterator[Page]:
     context = browser.new_context(base_url=origin, viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(WAIT_MS)
     opened = context.new_page()
     complaints: list[str] = []
     opened.on("pageerror", lambda error: complaints.append(str(error)))

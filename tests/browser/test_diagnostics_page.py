@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from ringroad.http import accounts_store
 from ringroad.http.auth import Role
@@ -23,9 +22,6 @@ from support.console_server import serving
 from support.console_world import World
 
 pytestmark = [pytest.mark.browser, pytest.mark.engines]
-CHROMIUM = Path("/usr/bin/chromium")
-WAIT_MS = 30_000
-expect.set_options(timeout=WAIT_MS)  # the first look into a lake loads its engine
 FAULT = {"code": "C0051-00", "status": 0x2F, "words": fault_status("C0051-00", 0x2F).words}
 
 
@@ -58,22 +54,9 @@ def signed_in(pg_url: str, name: str) -> str:
         )
 
 
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed: apt install chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
-        )
-        yield opened
-        opened.close()
-
-
 def page_of(browser: Browser, origin: str, pg_url: str, name: str) -> Page:
     context = browser.new_context(base_url=origin, viewport={"width": 1280, "height": 900})
     context.add_cookies([{"name": COOKIE, "value": signed_in(pg_url, name), "url": origin}])
-    context.set_default_timeout(WAIT_MS)
     return context.new_page()
 
 

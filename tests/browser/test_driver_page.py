@@ -71,7 +71,7 @@ def go(page: Page, origin: str) -> None:
 
 
 def headline(page: Page, text: str) -> None:
-    expect(page.locator("h1")).to_have_text(text, timeout=WAIT_MS)
+    expect(page.locator("h1")).to_have_text(text)
 
 
 def test_a_driver_reads_agrees_twice_is_told_why_it_waits_and_sees_the_result(
@@ -84,9 +84,9 @@ def test_a_driver_reads_agrees_twice_is_told_why_it_waits_and_sees_the_result(
         expect(page.get_by_text("The range display no longer <jumps>.")).to_be_visible()
         expect(page.get_by_text("about 9 minutes")).to_be_visible()
         page.get_by_role("button", name="Download", exact=True).click()
-        expect(page.get_by_role("heading", name="May the vehicle install it?")).to_be_visible(timeout=WAIT_MS)
+        expect(page.get_by_role("heading", name="May the vehicle install it?")).to_be_visible()
         page.get_by_role("button", name="Install").click()
-        expect(page.get_by_text("It waits for the vehicle to stand still.")).to_be_visible(timeout=WAIT_MS)
+        expect(page.get_by_text("It waits for the vehicle to stand still.")).to_be_visible()
         expect(page.get_by_role("button")).to_have_count(0)
         world.signals.values["Vehicle.Speed"] = 0
         headline(page, "The update is installed")
@@ -104,7 +104,7 @@ def test_a_driver_declines_by_keyboard(browser: Browser, world: World) -> None:
         headline(page, "An update is available")
         for _ in range(4):
             page.keyboard.press("Tab")
-        expect(page.get_by_role("button", name="Decline this update")).to_be_focused(timeout=WAIT_MS)
+        expect(page.get_by_role("button", name="Decline this update")).to_be_focused()
         page.keyboard.press("Enter")
         headline(page, "You declined the update")
     assert world.versions() == {"1.0.0"}
@@ -124,7 +124,7 @@ def test_without_scripts_a_page_from_before_a_restart_asks_again_instead_of_bein
         assert answer.value.status == 403
         assert not (world.folder / "consent.json").exists()
         page.get_by_role("button", name="Ask me tomorrow").click()
-        expect(page.get_by_text(re.compile("You put it off until"))).to_be_visible(timeout=WAIT_MS)
+        expect(page.get_by_text(re.compile("You put it off until"))).to_be_visible()
 
 
 def test_another_page_cannot_speak_for_the_driver(browser: Browser, world: World, tmp_path: Path) -> None:
