@@ -276,6 +276,16 @@ def test_faults_that_cannot_be_believed_do_not_count(tmp_path: Path, row: FaultR
     assert sum(count.vehicles_with_fault for count in measure(lake).counts) == 0
 
 
+def test_a_fault_of_an_ecu_that_ran_no_software_is_evidence_against_none(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.write(
+        Rows(exposure=(seen("A", 0), seen("A", 10)), faults=(fault("A", 5, version=""),)),
+        first_seq=1,
+        last_seq=1,
+    )
+    assert measure(lake).counts == ()
+
+
 def test_a_fault_at_the_last_moment_of_a_tick_has_exposure(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     lake.write(

@@ -15,6 +15,8 @@ from ringroad.kernel.vin import parse_vin
 from ringroad.protocol.fault_status import FOLDED_PATH, WAITED_PATH
 from ringroad.protocol.vehicle import Sample, TelemetryBatch
 from ringroad.signal.fault_history import FaultChange, fold
+from ringroad.signal.ingest import IngestLimits, decide_message
+from ringroad.signal.model import Accepted, VehicleRef
 from ringroad.sim.simtime import SimulatedLoop, run_simulated
 from ringroad.sim.vecu.ecu import VirtualEcu
 from ringroad.sim.vecu.script import Behaviour, FaultRate, Script
@@ -305,6 +307,33 @@ def test_between_two_batches_only_fault_memories_are_asked_of_whoever_answers(tm
             assert vehicle.heard() == {"gateway faults"}
 
     asyncio.run(story())
+
+
+def test_a_fault_of_an_ecu_that_runs_nothing_is_taken_with_all_that_is_told_beside_it(tmp_path: Path) -> None:
+    async def story() -> TelemetryBatch:
+        vehicle = CountedVehicle(tmp_path)
+        await vehicle.prepare()
+        brake = vehicle.ports["brake"].ecu
+        async with vehicle.boot() as orchestrator:
+            watch = FaultWatch(orchestrator)
+            await watch.look([], now=NOW)  # what it told while it ran
+            sha256 = director_target(vehicle.ecus["brake"], "1.0.0", 1).sha256
+            brake.script = Script(images={sha256: Behaviour(boot="loop")})
+            brake.power_on()
+            events = await watch.look([], now=NOW)
+            assert {(event.ecu, event.software_version) for event in events if event.code == FAULT} == {
+                ("brake", "")
+            }
+            return TelemetryBatch(vin=VIN, batch=1, made_at=NOW, software=dict(watch.software), faults=events)
+
+    batch = asyncio.run(story())
+    assert batch.software == {"gateway": "1.0.0"}
+    taken = decide_message(
+        IngestLimits(), msgspec.json.encode(batch), subject=f"ringroad.v1.{VIN}.telemetry", seq=1, received_at=NOW,
+        vehicle=VehicleRef(vin=VIN, programme="p", variant="v"),
+    )  # fmt: skip
+    assert isinstance(taken, Accepted)
+    assert FAULT in {row.code for row in taken.rows.faults}
 
 
 def test_a_vehicle_whose_signals_are_silent_is_left_asleep(tmp_path: Path) -> None:

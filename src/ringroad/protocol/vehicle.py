@@ -116,7 +116,7 @@ class FaultEvent(Message, frozen=True, kw_only=True, omit_defaults=True):
     ecu: Name  # ECU name in the programme
     code: Name  # e.g. P0A1F-00
     status: int  # ISO 14229 DTC status byte
-    software_version: str
+    software_version: str  # "": the ECU runs none
     snapshot: dict[str, Any] = {}
 
 
@@ -126,7 +126,7 @@ class TelemetryBatch(Message, frozen=True, kw_only=True, omit_defaults=True):
     vin: Name
     batch: int
     made_at: datetime
-    software: dict[str, str]  # ECU name -> running software version, for all ECUs
+    software: dict[str, str]  # ECU name -> running software version; without those that run none
     release: str = ""  # id of the release the vehicle last committed
     samples: Annotated[list[Sample], Meta(max_length=TELEMETRY_BATCH_MAX)] = []
     faults: Annotated[list[FaultEvent], Meta(max_length=TELEMETRY_BATCH_MAX)] = []

@@ -42,7 +42,7 @@ class FaultHistory:
         occurrences: how often it began to fail.
         first_us, last_us: when it first came, and when it last began to fail.
         odometer_first_km, odometer_last_km: then; None: the vehicle did not say.
-        versions: software on which it was seen, in the order it came.
+        versions: software on which it was seen, in the order it came; none where its ECU ran none.
         frame: the snapshot of the last time it began to fail; the signals alone.
     """
 
@@ -85,13 +85,13 @@ def _first(change: FaultChange) -> FaultHistory:
     return FaultHistory(
         ecu=change.ecu, code=change.code, status=change.status, occurrences=1 + _folded(change), first_us=change.at_us,
         last_us=change.at_us, changed_us=change.at_us, told_us=change.at_us, odometer_first_km=odometer, odometer_last_km=odometer,
-        versions=(change.software_version,), frame=_frame(change),
+        versions=(change.software_version,) if change.software_version else (), frame=_frame(change),
     )  # fmt: skip
 
 
 def _next(before: FaultHistory, change: FaultChange) -> FaultHistory:
     again = began(before.status, change.status)
-    newly = change.status & ACTIVE and change.software_version not in before.versions
+    newly = change.status & ACTIVE and change.software_version not in ("", *before.versions)
     versions = (*before.versions, change.software_version) if newly else before.versions
     return FaultHistory(
         ecu=before.ecu,

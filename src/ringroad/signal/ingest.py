@@ -132,7 +132,7 @@ def _out_of_bounds(limits: IngestLimits, batch: TelemetryBatch) -> Quarantined |
     if len(batch.software) > ECUS_MAX:
         return _no("too_many_ecus", f"{len(batch.software)} ECUs, limit {ECUS_MAX}")
     for ecu, version in batch.software.items():
-        if not (0 < len(ecu) <= 200 and 0 < len(version) <= 200):
+        if not (0 < len(ecu) <= 200 and len(version) <= 200):
             return _no("software", f"ECU {ecu[:40]!r} with version {version[:40]!r}")
     if batch.made_at.tzinfo is None:
         return _no("time_zone", "made_at has no time zone")
@@ -149,8 +149,8 @@ def _out_of_bounds(limits: IngestLimits, batch: TelemetryBatch) -> Quarantined |
             return _no("time_zone", f"faults[{index}].at has no time zone")
         if not 0 <= fault.status <= 255:
             return _no("status", f"faults[{index}].status is {fault.status}, one byte expected")
-        if not 0 < len(fault.software_version) <= 200:
-            return _no("software", f"faults[{index}] has no software version")
+        if len(fault.software_version) > 200:
+            return _no("software", f"faults[{index}] has {len(fault.software_version)} characters of version")
         if limits.snapshot_bytes_max < len(msgspec.json.encode(fault.snapshot)):
             return _no("snapshot_too_large", f"faults[{index}], limit {limits.snapshot_bytes_max} bytes")
     return None
@@ -188,6 +188,7 @@ def _accept(
             release=batch.release[:200],
         )
         for index, (ecu, version) in enumerate(sorted(batch.software.items()))
+        if version  # an ECU that runs nothing exposes no software; its faults are told all the same
     )
     return Accepted(rows=Rows(samples=samples, faults=faults, exposure=exposure), flags=dict(flags))
 

@@ -187,6 +187,7 @@ def faults_expression(window: _Marks) -> Any:
         faults.programme == window.programme,
         faults.clock.isin(BELIEVED),
         (faults.status & FAILED_BITS) != 0,
+        faults.software_version != "",  # of an ECU that ran none it is evidence against none
         faults.at_us >= window.since_us,
         faults.at_us < window.until_us,
     )

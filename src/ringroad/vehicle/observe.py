@@ -239,7 +239,10 @@ class FaultWatch:
                 self._answering -= {ecu.serial}  # it is left alone until all is asked for again
                 continue
             if isinstance(answer, EcuInventory):
-                self.software[ecu.name] = answer.running.version if answer.running is not None else ""
+                if answer.running is None:
+                    self.software.pop(ecu.name, None)  # nothing runs there
+                else:
+                    self.software[ecu.name] = answer.running.version
                 answer = answer.faults
             current = {fault.code: fault.status for fault in answer}
             if ecu.primary and self._orchestrator.state.blocked:

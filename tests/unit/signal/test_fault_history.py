@@ -73,6 +73,11 @@ def test_a_line_has_its_times_distances_software_and_the_signals_of_the_last_tim
     assert line.frame["Vehicle.Speed"] == 88
 
 
+def test_a_fault_of_an_ecu_that_ran_nothing_has_a_line_without_software() -> None:
+    assert one(change(10, FAILING, "")).versions == ()
+    assert one(change(10, FAILING, "1.0"), change(20, GONE, ""), change(30, FAILING, "")).versions == ("1.0",)
+
+
 def test_a_code_that_was_only_ever_told_as_gone_has_no_line() -> None:
     assert fold([change(1, GONE)]) == []
 

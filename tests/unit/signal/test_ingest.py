@@ -67,6 +67,15 @@ def test_a_good_message_becomes_rows_of_three_tables() -> None:
     assert decision.flags == {"ok": 4}
 
 
+def test_what_a_vehicle_tells_counts_while_one_of_its_ecus_runs_nothing() -> None:
+    body = message(software={"brake": "", "gateway": "7"}, faults=fault(software_version=""))
+    decision = decide(body)
+    assert isinstance(decision, Accepted)
+    assert [(row.ecu, row.software_version) for row in decision.rows.faults] == [("brake", "")]
+    assert [(row.ecu, row.software_version) for row in decision.rows.exposure] == [("gateway", "7")]
+    assert len(decision.rows.samples) == 1
+
+
 def fault(**changes: Any) -> list[dict[str, Any]]:
     return [message()["faults"][0] | changes]
 
@@ -90,7 +99,7 @@ def sample(**changes: Any) -> list[dict[str, Any]]:
         (message(batch=-1), "batch_number"),
         (message(batch=2**63), "batch_number"),
         (message(software={f"e{n}": "1" for n in range(257)}), "too_many_ecus"),
-        (message(software={"brake": ""}), "software"),
+        (message(software={"brake": "1" * 201}), "software"),
         (message(software={"": "1"}), "software"),
         (message(made_at="2026-11-23T11:59:00"), "time_zone"),
         (message(samples=sample(at="2026-11-23T11:59:00")), "time_zone"),
@@ -100,7 +109,7 @@ def sample(**changes: Any) -> list[dict[str, Any]]:
         (message(samples=sample() * 1_001), "schema"),
         (message(faults=fault(status=256)), "status"),
         (message(faults=fault(status=-1)), "status"),
-        (message(faults=fault(software_version="")), "software"),
+        (message(faults=fault(software_version="1" * 201)), "software"),
         (message(faults=fault(snapshot={"a": "x" * 20_000})), "snapshot_too_large"),
         # A finding with such a name could not be stored, and would stop the detector at every look.
         (message(faults=fault(code="P0A1F\0")), "nul_character"),
