@@ -22,7 +22,7 @@ from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.kernel.facts import FactKind
 from ringroad.loop import worker
-from ringroad.loop.planning import improve_changed
+from ringroad.loop.planning import improve_changed, warm_up_if_planned
 from ringroad.storage.db import Connection, connect, transaction
 from ringroad.storage.ledger import latest_fact
 from ringroad.storage.settings import Settings
@@ -202,12 +202,17 @@ def test_an_answer_is_refused_when_a_car_entered_that_it_has_later(
 
 def test_without_a_schedule_there_is_nothing_to_load(conn: Connection) -> None:
     assert improve_changed(conn, IDS, CLOCK, {}) == []
+    assert not warm_up_if_planned(conn)
     with pytest.raises(NotFound):
         load_running(conn, "roadster")
 
 
-def test_the_worker_betters_a_schedule_by_itself(
-    conn: Connection, bad: store_plant.Schedule, pg_url: str, tmp_path: Path
+def test_the_worker_gets_ready_first_and_then_betters_a_schedule_by_itself(
+    conn: Connection,
+    bad: store_plant.Schedule,
+    pg_url: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     stop = threading.Event()
     settings = Settings(var=tmp_path, database_url=pg_url, nats_url="nats://127.0.0.1:9")
@@ -223,6 +228,8 @@ def test_the_worker_betters_a_schedule_by_itself(
         thread.join(60)
     assert current is not None
     assert current.cause == "improved"
+    said = capfd.readouterr().out
+    assert 0 <= said.find("ready to plan lines") < said.find("schedule improved")
 
 
 @pytest.mark.parametrize("after_s", [-86_400, 0, 282])

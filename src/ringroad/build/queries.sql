@@ -228,6 +228,9 @@ SELECT programme_id, max(generation) AS generation FROM line_schedule s
 HAVING NOT EXISTS (SELECT FROM line_check c WHERE c.programme_id = s.programme_id AND c.generation = max(s.generation))
  ORDER BY programme_id;
 
+-- name: is_any_line_planned$
+SELECT EXISTS (SELECT FROM line_schedule);
+
 -- name: insert_check!
 INSERT INTO line_check (id, programme_id, schedule_id, generation, released, reason, better_permille, replications,
        vehicles, moved, checked_us, worked_us, document, checked_at)

@@ -32,6 +32,11 @@ def current_generations(conn: Connection) -> dict[str, int]:
     return {row["programme_id"]: row["generation"] for row in SQL.current_generations(conn)}
 
 
+def is_any_line_planned(conn: Connection) -> bool:
+    """Say whether any line has a schedule, so that searches and twins will be asked for."""
+    return bool(SQL.is_any_line_planned(conn))
+
+
 def save_answer(
     conn: Connection,
     ids: Ids,

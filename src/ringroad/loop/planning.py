@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from ringroad.build.improve_line import improve_schedule, name_less, spare_orders
 from ringroad.build.logistics.store import get_outlook
 from ringroad.build.plan_line import ScheduleDocument
 from ringroad.build.stops import delay_s, standing_s
-from ringroad.build.store_improve import current_generations, save_answer
+from ringroad.build.store_improve import current_generations, is_any_line_planned, save_answer
 from ringroad.build.store_past import Past, load_past
 from ringroad.build.store_plant import Schedule
 from ringroad.build.store_running import Running, load_running
@@ -22,15 +23,26 @@ from ringroad.build.store_what_if import OpenQuestion, answer_what_if, open_ques
 from ringroad.build.twin.compare import PlanCheck, compare
 from ringroad.build.twin.judge import name_saving, withhold
 from ringroad.build.twin.what_if import StopEffect, stop_station
+from ringroad.build.warm_up import warm_up
 from ringroad.kernel.clock import Clock, Ids
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound
 from ringroad.storage.db import Connection, apart, transaction
 
-SPARE_ROUNDS_MAX: Final = (
-    3  # comparisons of one answer of the search; each takes half a second for 1,300 vehicles
-)
+SPARE_ROUNDS_MAX: Final = 3  # comparisons of one answer of the search
 
 BROKEN: Final = "the line cannot be read; the worker's log says why"
+
+
+def warm_up_if_planned(conn: Connection) -> bool:
+    """Compile what searches and checks schedules, or load it, once some line has one; say whether it is done.
+
+    So the first event after a start waits for no compiler, and a worker without a line never loads one.
+    """
+    with transaction(conn):
+        if not is_any_line_planned(conn):
+            return False
+    warm_up()
+    return True
 
 
 def improve_changed(conn: Connection, ids: Ids, clock: Clock, seen: dict[str, int]) -> list[Schedule]:
@@ -102,21 +114,28 @@ def _check(
     waiting = [order_id for order_id in current.sequence if order_id in orders]
     standing = standing_s(running.stops, now)
     starts = now + timedelta(seconds=delay_s(running.stops, now))
+    ask = partial(
+        compare, waiting, orders=orders, line=line, now=now, seed=seed, threads=os.cpu_count() or 1, stops=standing,
+        available=running.available, source=running.source,
+    )  # fmt: skip
+    check = ask(document.sequence)
     spared: set[str] = set()
-    for left in reversed(range(SPARE_ROUNDS_MAX)):
-        check = compare(
-            waiting, document.sequence, orders, line, now=now, seed=seed, threads=os.cpu_count() or 1, stops=standing,
-            available=running.available, source=running.source,
-        )  # fmt: skip
+    for _ in range(SPARE_ROUNDS_MAX - 1):
         spared.update(check.twin.broken)
-        if not check.twin.broken or left == 0:
-            break
-        milder = spare_orders(
-            current, document, running.orders, line, now=starts, spared=spared, available=running.available
-        )
+        milder = None
+        if check.twin.broken:
+            milder = spare_orders(
+                current,
+                document,
+                running.orders,
+                line,
+                now=starts,
+                spared=spared,
+                available=running.available,
+            )
         if milder is None:
             break
-        document = milder
+        document, check = milder, ask(milder.sequence, before=check)
     less = name_less(current, document, running.orders, line, now=starts, available=running.available)
     return document, replace(check, twin=withhold(name_saving(check.twin, less), running.drift))
 

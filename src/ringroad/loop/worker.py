@@ -41,7 +41,7 @@ from ringroad.loop.lookout import Lookout
 from ringroad.loop.mes import run_mes
 from ringroad.loop.milestones import run_milestones
 from ringroad.loop.outcomes import measure_due
-from ringroad.loop.planning import answer_questions, improve_changed
+from ringroad.loop.planning import answer_questions, improve_changed, warm_up_if_planned
 from ringroad.loop.quality import look_at_results
 from ringroad.loop.reconciler import tick
 from ringroad.loop.shops import plan_shops
@@ -305,12 +305,21 @@ def _detect(tools: Tools, lake: Lake) -> None:
 
 def _plan(tools: Tools) -> None:
     seen: dict[str, int] = {}
+    is_warm = False
 
     def body() -> None:
+        nonlocal is_warm
         next_trials_s = 0.0
         with closing(_open(tools)) as conn, closing(_open(tools)) as listener:
             listener.execute(f"LISTEN {FACTS}")
             while not tools.stop.is_set():
+                if not is_warm:
+                    started_s, is_warm = tools.clock.monotonic_s(), warm_up_if_planned(conn)
+                    if is_warm:
+                        LOG.info(
+                            "ready to plan lines",
+                            took_ms=round(1000 * (tools.clock.monotonic_s() - started_s)),
+                        )
                 wait_for_schedule(listener, PLAN_S)
                 answer_questions(conn, tools.clock)
                 prove_open(conn, tools.ids, tools.clock)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +17,14 @@ from ringroad.build.plant.line import line_of
 from ringroad.build.plant.parameters import Key
 from ringroad.build.plant.posterior import stated_time
 from ringroad.build.plant.read import read_plant
+from ringroad.build.twin import run
+from ringroad.build.twin.arrays import LineArrays
 from ringroad.build.twin.assumed import assumptions, source_of
 from ringroad.build.twin.compare import PlanCheck, compare
 
 pytestmark = pytest.mark.timeout(400)  # the first run on a machine compiles
 
+REPLICATE = run.replicate
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 STATIONS = (Station(name="frame", cycle_s=60), Station(name="roof", cycle_s=60, buffer=3))
 LINE = Line(name="l", stations=STATIONS, ratios=(Ratio(option="roof", p=1, q=2, station="roof"),))
@@ -52,6 +57,29 @@ def test_a_plan_that_keeps_the_crews_from_waiting_is_released_and_its_numbers_sa
     assert found.twin.released, found.twin
     assert found.twin.end_s[1] < found.twin.end_s[0]
     assert (found.vehicles, found.moved) == (12, 5)
+
+
+def test_the_runs_of_the_running_plan_are_made_once_for_all_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {
+        "now": NOW,
+        "seed": 3,
+        "threads": 1,
+        "replications": 200,
+        "stops": {"roof": 90.0},
+    }
+    known = orders(due_s={"o1": 600, "o7": 500}, building=1)
+    first = compare(IDS, MIXED, known, LINE, **given)
+    expected = compare(IDS, [*IDS[:4], *reversed(IDS[4:])], known, LINE, **given)
+    made: list[int] = []
+
+    def replicate(arrays: LineArrays, plans: Sequence[Sequence[int]], **rest: Any) -> Any:
+        made.append(len(plans))
+        return REPLICATE(arrays, plans, **rest)
+
+    monkeypatch.setattr(run, "replicate", replicate)
+    found = compare(IDS, [*IDS[:4], *reversed(IDS[4:])], known, LINE, before=first, **given)
+    assert (found, made) == (expected, [1])
+    assert found.to_document() == expected.to_document()
 
 
 def test_the_way_back_is_not_released() -> None:

@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 
 from ringroad.build.kernels.compiled import compiled, part
-from ringroad.build.kernels.flow import Floats, Ints, works_until
+from ringroad.build.kernels.flow import Floats, Ints, works_until, wrapped
 
 # Columns of `plan`, one row for each station
 PLACES: Final = 0  # vehicles in it and in the room before it
@@ -124,8 +124,7 @@ def _drop_first(heap: Ints, due: Floats, counts: Ints) -> None:
 @part
 def _later(todo: Ints, counts: Ints, what: int, station: int) -> None:
     """Note what an event makes possible."""
-    at = (counts[_TODO_HEAD] + counts[_TODO_LENGTH]) % todo.shape[0]
-    todo[at, 0], todo[at, 1] = what, station
+    todo[wrapped(counts[_TODO_HEAD] + counts[_TODO_LENGTH], todo.shape[0])] = 2 * station + what
     counts[_TODO_LENGTH] += 1
 
 
@@ -140,11 +139,11 @@ def _begin(
     start = clock[_TIME]
     for kind in range(crew_from[station], crew_from[station + 1]):
         if wants[vehicle, kind] != 0:
-            start = max(start, crew_busy[kind, taken[kind] % crews[kind]])
+            start = max(start, crew_busy[kind, taken[kind]])
     for kind in range(crew_from[station], crew_from[station + 1]):
         if wants[vehicle, kind] != 0:
-            crew_busy[kind, taken[kind] % crews[kind]] = start + crew_hold[kind]
-            taken[kind] += 1
+            crew_busy[kind, taken[kind]] = start + crew_hold[kind]
+            taken[kind] = wrapped(taken[kind] + 1, crews[kind])
     until, now[station, _DOWN] = works_until(
         down_from, down_to, station, now[station, _DOWN], start, work[vehicle, station]
     )
@@ -176,8 +175,7 @@ def _move_to(
 
 @part
 def _wait(now: Ints, queue: Ints, todo: Ints, counts: Ints, station: int, vehicle: int) -> None:
-    at = (now[station, _HEAD] + now[station, _LENGTH]) % queue.shape[1]
-    queue[station, at] = vehicle
+    queue[station, wrapped(now[station, _HEAD] + now[station, _LENGTH], queue.shape[1])] = vehicle
     now[station, _LENGTH] += 1
     _later(todo, counts, _START, station)
 
@@ -188,7 +186,7 @@ def _ask(pool: Ints, asks: Ints, kind: int, request: int) -> bool:
     if pool[kind, _FREE] > 0:
         pool[kind, _FREE] -= 1
         return True
-    asks[kind, (pool[kind, _ASK_HEAD] + pool[kind, _ASK_LENGTH]) % asks.shape[1]] = request
+    asks[kind, wrapped(pool[kind, _ASK_HEAD] + pool[kind, _ASK_LENGTH], asks.shape[1])] = request
     pool[kind, _ASK_LENGTH] += 1
     return False
 
@@ -200,7 +198,7 @@ def _give_back(pool: Ints, asks: Ints, kind: int) -> int:
         pool[kind, _FREE] += 1
         return -1
     request = asks[kind, pool[kind, _ASK_HEAD]]
-    pool[kind, _ASK_HEAD] = (pool[kind, _ASK_HEAD] + 1) % asks.shape[1]
+    pool[kind, _ASK_HEAD] = wrapped(pool[kind, _ASK_HEAD] + 1, asks.shape[1])
     pool[kind, _ASK_LENGTH] -= 1
     return request
 
@@ -229,7 +227,7 @@ def _fill(
         return
     if now[station, _BACK_LENGTH] > 0:
         vehicle = back[station, now[station, _BACK_HEAD]]
-        now[station, _BACK_HEAD] = (now[station, _BACK_HEAD] + 1) % back.shape[1]
+        now[station, _BACK_HEAD] = wrapped(now[station, _BACK_HEAD] + 1, back.shape[1])
         now[station, _BACK_LENGTH] -= 1
         now[station, _COUNT] += 1
         _wait(now, queue, todo, counts, station, vehicle)
@@ -261,7 +259,7 @@ def _happen(
     if what == _ARRIVED:
         _wait(now, queue, todo, counts, first, second)
     elif what == _REPAIRED:
-        back[first, (now[first, _BACK_HEAD] + now[first, _BACK_LENGTH]) % back.shape[1]] = second
+        back[first, wrapped(now[first, _BACK_HEAD] + now[first, _BACK_LENGTH], back.shape[1])] = second
         now[first, _BACK_LENGTH] += 1
         _later(todo, counts, _ROOM, first)
     elif what == _RELEASED:
@@ -294,8 +292,8 @@ def _next_step(
     asks: Ints, todo: Ints, clock: Floats, heap: Ints, due: Floats, counts: Ints,
 ) -> int:  # fmt: skip
     """Do the next thing that became possible; return the station whose work may begin, or -1."""
-    step, station = todo[counts[_TODO_HEAD], 0], todo[counts[_TODO_HEAD], 1]
-    counts[_TODO_HEAD] = (counts[_TODO_HEAD] + 1) % todo.shape[0]
+    station, step = todo[counts[_TODO_HEAD]] >> 1, todo[counts[_TODO_HEAD]] & 1
+    counts[_TODO_HEAD] = wrapped(counts[_TODO_HEAD] + 1, todo.shape[0])
     counts[_TODO_LENGTH] -= 1
     if step == _ROOM:
         _fill(
@@ -303,7 +301,7 @@ def _next_step(
         )
     elif now[station, _PHASE] == _EMPTY and now[station, _LENGTH] > 0:
         now[station, _INSIDE] = queue[station, now[station, _HEAD]]
-        now[station, _HEAD] = (now[station, _HEAD] + 1) % queue.shape[1]
+        now[station, _HEAD] = wrapped(now[station, _HEAD] + 1, queue.shape[1])
         now[station, _LENGTH] -= 1
         now[station, _PHASE] = _WORKS
         operators = plan[station, OPERATORS]
@@ -398,9 +396,7 @@ def run_line(
     asks = np.zeros((pools.shape[0], 2 * stations + 1), dtype=np.int64)
     size = vehicles + pools.sum() + 16  # a vehicle waits for one event at most, as does one out of a pool
     heap, due = np.zeros((2, size), dtype=np.int64), np.zeros(size)
-    todo = np.zeros(
-        (32 * stations + 64, 2), dtype=np.int64
-    )  # an event makes a few things possible per station
+    todo = np.zeros(32 * stations + 64, dtype=np.int64)  # an event makes a few things possible per station
     counts, clock, taken = np.zeros(6, dtype=np.int64), np.zeros(1), np.zeros(crews.shape[0], dtype=np.int64)
     crew_busy[:, :] = -np.inf
     if order.shape[0] > 0:

@@ -26,6 +26,12 @@ Floats = NDArray[np.float64]
 
 
 @part
+def wrapped(at: int, size: int) -> int:
+    """Return a place in a ring for one that is less than a round beyond it; a division would cost more."""
+    return at - size if at >= size else at
+
+
+@part
 def works_until(
     down_from: Floats, down_to: Floats, station: int, breakdown: int, start: float, work: float
 ) -> tuple[float, int]:
@@ -100,11 +106,11 @@ def flow(
                 start = max(start, left[position - 1, station])
             for kind in range(crew_from[station], crew_from[station + 1]):
                 if wants[vehicle, kind] != 0:
-                    start = max(start, crew_busy[kind, taken[kind] % crews[kind]])
+                    start = max(start, crew_busy[kind, taken[kind]])
             for kind in range(crew_from[station], crew_from[station + 1]):
                 if wants[vehicle, kind] != 0:
-                    crew_busy[kind, taken[kind] % crews[kind]] = start + crew_hold[kind]
-                    taken[kind] += 1
+                    crew_busy[kind, taken[kind]] = start + crew_hold[kind]
+                    taken[kind] = wrapped(taken[kind] + 1, crews[kind])
             leaves = start + work[vehicle, station]
             if breaks:
                 leaves, breakdown[station] = works_until(

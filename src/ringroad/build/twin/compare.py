@@ -61,6 +61,7 @@ class PlanCheck:
         source: who says the rest, for a person.
         times: of the first vehicles of the new plan.
         stations: of the line.
+        runs: [replication, vehicle] when each leaves the line with the running plan, in seconds from now.
     """
 
     twin: TwinCheck
@@ -70,6 +71,7 @@ class PlanCheck:
     source: str = ""
     times: tuple[VehicleTimes, ...] = ()
     stations: tuple[StationFill, ...] = field(default=())
+    runs: Floats | None = field(default=None, compare=False, repr=False)
 
     def to_document(self) -> dict[str, Any]:
         """Return the JSON form kept in `line_check.document`."""
@@ -113,6 +115,7 @@ def compare(
     stops: Mapping[str, float] | None = None,
     available: Mapping[str, PartAvailability] | None = None,
     source: LineSource | None = None,
+    before: PlanCheck | None = None,
 ) -> PlanCheck:
     """Run both plans on the twin.
 
@@ -128,6 +131,7 @@ def compare(
         stops: stations that stand now, and for how many seconds more.
         available: when the parts of an order are there, where they are on their way; both plans wait for them.
         source: who says what the line is, and what of it.
+        before: of the same running plan, `now` and `seed` beside another new one: its runs are not made again.
     """
     moved = count_moved(running, new)
     placed = [orders[order_id] for order_id in running]
@@ -136,10 +140,13 @@ def compare(
         arrays = line_arrays(line, placed, stops=stands_at_work(stops, time))
         plans = _rows(running, new)
         waits = waits_of(placed, available or {}, now=now)
+        known = before.runs if before is not None else None
         finish = _replicate(
-            arrays, plans, placed, replications=replications, seed=seed, threads=threads, waits=waits,
-            time=time,
+            arrays, plans if known is None else plans[1:], placed, replications=replications, seed=seed,
+            threads=threads, waits=waits, time=time,
         )  # fmt: skip
+        if known is not None:
+            finish = np.stack((known, finish[:, 0]), axis=1)
     except InvalidInput as error:
         refused = TwinCheck(
             released=False, reason=f"the twin cannot run this line: {error.message}", replications=0,
@@ -159,6 +166,7 @@ def compare(
             line, arrays, plans, sum(order.state == "building" for order in placed),
             time.worked_each(waits.median()) if waits.rows else None,
         ),
+        runs=finish[:, 0],
     )  # fmt: skip
 
 
