@@ -649,6 +649,42 @@ def test_nothing_of_a_locked_account_is_sent_but_the_end_of_its_session(pg_url: 
         assert due(conn) == [("DELETE", "/sessions")]
 
 
+def test_what_waits_for_a_vehicle_is_sent_in_the_order_in_which_it_was_asked(pg_url: str) -> None:
+    ids, now = SystemIds(), SystemClock().now()
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        for name in ("ole", "ines"):
+            token_of(conn, name, Role.OPERATOR, permission="service")
+            with transaction(conn):
+                store.open_session(
+                    conn, ids, vin=VINS[0], account=name, scope="service", minutes=30, reason="a hum", now=now
+                )
+            [asked, *_] = store.read_jobs(conn, vin=VINS[0], rows_max=9)
+            said = DiagnosticAnswer(id=asked.id, status=200, at=now, body={"state": "open"})
+            with transaction(conn):
+                assert store.accept_answer(conn, ids, vin=VINS[0], answer=said, now=now)
+        wanted: list[tuple[str, Any, str]] = [
+            ("ole", "POST", "/components/brake/locks"),
+            ("ines", "POST", "/components/gateway/locks"),
+            ("ole", "DELETE", "/components/brake/faults"),
+            ("ole", "GET", "/functions/vehicle-health"),
+        ]
+        jobs = []
+        for second, (account, method, path) in enumerate(wanted):
+            with transaction(conn):
+                jobs.append(
+                    store.queue_request(
+                        conn, ids, vin=VINS[0], account=account, method=method, path=path, body={},
+                        now=now + timedelta(milliseconds=second),
+                    )
+                )  # fmt: skip
+        with transaction(conn):  # all were sent, and nobody listened; the clearing is due first
+            for job, wait_s in zip(jobs, (30, 30, -1, 30), strict=True):
+                store.note_sent(conn, job_id=job.id, next_at=now + timedelta(seconds=wait_s))
+        assert due(conn) == [("POST", "/components/brake/locks"), ("DELETE", "/components/brake/faults")]
+
+
 def test_a_fleet_operators_account_keeps_no_permission_for_when_it_is_promoted(pg_url: str) -> None:
     with connect(pg_url) as conn:
         token_of(conn, "admin", Role.ADMIN)

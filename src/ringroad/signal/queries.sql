@@ -167,11 +167,16 @@ SELECT id, session_id, vin, method, path, body, state, made_at, expires_at, trie
  ORDER BY made_at DESC, id DESC LIMIT :rows_max;
 
 -- name: diagnostic_jobs_due
-SELECT * FROM diagnostic_job AS job WHERE state = 'queued' AND next_at <= :now AND expires_at > :now
-   AND ((method = 'DELETE' AND path = '/sessions')
-        OR EXISTS (SELECT FROM diagnostic_session AS session JOIN account ON account.name = session.account
-                    WHERE session.id = job.session_id AND account.disabled_at IS NULL))
- ORDER BY next_at LIMIT :rows_max FOR UPDATE OF job SKIP LOCKED;
+WITH sendable AS NOT MATERIALIZED (
+    SELECT id, session_id, made_at, next_at FROM diagnostic_job AS job WHERE state = 'queued' AND expires_at > :now
+       AND ((method = 'DELETE' AND path = '/sessions')
+            OR EXISTS (SELECT FROM diagnostic_session AS session JOIN account ON account.name = session.account
+                        WHERE session.id = job.session_id AND account.disabled_at IS NULL))),
+due AS (SELECT session_id, made_at, id FROM sendable WHERE next_at <= :now ORDER BY next_at LIMIT :rows_max)
+SELECT * FROM diagnostic_job AS job WHERE state = 'queued'
+   AND id IN (SELECT sendable.id FROM due JOIN sendable USING (session_id)  -- what was asked before goes before it
+               WHERE (sendable.made_at, sendable.id) <= (due.made_at, due.id))
+ ORDER BY made_at, id FOR UPDATE OF job SKIP LOCKED;
 
 -- name: diagnostic_job_sent!
 UPDATE diagnostic_job SET tries = tries + 1, next_at = :next_at WHERE id = :id AND state = 'queued';

@@ -256,9 +256,10 @@ def read_jobs(conn: Connection, *, vin: str, session_id: str | None = None, rows
 
 
 def due_requests(conn: Connection, *, now: datetime, rows_max: int) -> list[tuple[Job, DiagnosticRequest]]:
-    """Return what is to be sent now; others skip these rows until the transaction ends.
+    """Return what is to be sent now, oldest first; others skip these rows until the transaction ends.
 
-    Of a locked account only the end of its session is sent.
+    Whatever is due brings what its session asked before it and is not answered: a lock comes before what needs it.
+    `rows_max` bounds what is due. Of a locked account only the end of its session is sent.
     """
     jobs = [of_row(Job, row) for row in SQL.diagnostic_jobs_due(conn, now=now, rows_max=rows_max)]
     return [
