@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.errors import IntegrityConstraintViolation
+from psycopg.sql import SQL, Identifier
 from psycopg.types.json import Jsonb
 
 from ringroad.http.reading_compared import compared
@@ -438,3 +440,22 @@ def test_a_gate_of_rules_reads_no_evidence(story: Story, road: Road) -> None:
     story.later(240)
     assert read(story, road) is None
     assert read_due(story.conn, story.ids, road.lake, now=story.now) == 0
+
+
+@pytest.mark.parametrize("table", ["gate_decision", "gate_reading", "gate_tick"])
+@pytest.mark.parametrize("change", ["UPDATE {} SET campaign_id = 'other'", "DELETE FROM {}", "TRUNCATE {}"])
+def test_what_a_gate_counted_read_and_decided_is_append_only(
+    story: Story, road: Road, table: str, change: str
+) -> None:
+    story.start(gate=GATE, control=WaveSize(vehicles=20), waves=(20,))
+    road.drive([*install(story), *held(story)], since=story.now, minutes=5)
+    story.later(420)
+    read(story, road)
+    story.tick()
+    count = SQL("SELECT count(*) AS n FROM {}").format(Identifier(table))
+    before = story.conn.execute(count).fetchone()
+    with pytest.raises(IntegrityConstraintViolation, match="append-only"), story.conn.transaction():
+        story.conn.execute(SQL(change).format(Identifier(table)))
+    assert story.conn.execute(count).fetchone() == before
+    assert before
+    assert before["n"] > 0

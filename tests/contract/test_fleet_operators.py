@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from psycopg.types.json import Jsonb
 
 from ringroad.http.app import create_app
 from ringroad.http.auth import Role
@@ -204,6 +205,30 @@ def test_a_fleet_is_told_why_a_campaign_waits_while_telemetry_is_silent(floor: F
     shown = floor.fleet.get(f"/campaigns/{floor.world.campaign_id}").text
     assert ("Telemetry is silent since" in shown, "It goes on by itself" in shown) == (True, True)
     assert "telemetry is silent" in floor.fleet.get("/campaigns").text
+
+
+def test_a_fleet_is_told_the_date_of_a_wave_that_has_vehicles_of_it(floor: Floor) -> None:
+    asked = [
+        {"vehicles": 1},
+        {"vehicles": 1, "not_before": "2099-01-11T08:00:00Z"},
+        {"vehicles": 1, "not_before": "2099-02-11T08:00:00Z"},
+    ]
+    with transaction(floor.conn):
+        floor.conn.execute(
+            "UPDATE campaign_plan SET document = jsonb_set(document, '{request,waves}', %s) WHERE campaign_id = %s",
+            (Jsonb(asked), floor.world.campaign_id),
+        )
+        floor.conn.execute("UPDATE campaign SET wave = 1 WHERE id = %s", (floor.world.campaign_id,))
+        floor.conn.execute(
+            "UPDATE assignment SET wave = CASE WHEN vin = ANY(%s) THEN 2 ELSE 3 END WHERE campaign_id = %s",
+            (floor.own, floor.world.campaign_id),
+        )
+    shown = floor.fleet.get(f"/campaigns/{floor.world.campaign_id}").text
+    assert ("in wave 2 are told on" in shown, "2099-01-11" in shown, "2099-02-11" in shown) == (
+        True,
+        True,
+        False,
+    )
 
 
 def test_a_vehicle_that_leaves_the_list_leaves_the_fleet(floor: Floor) -> None:

@@ -327,13 +327,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
                    OR g.reason = 'soaking' AND (g.facts -> 'rest' -> 'last_wave')::boolean
                       AND (g.facts -> 'rest' -> 'harm_ends')::boolean)
              ORDER BY g.id DESC LIMIT 1) END AS harm_holds,
-       CASE WHEN c.state IN ('running', 'paused') THEN (
-            SELECT silent.event_at FROM (SELECT f.kind, f.event_at FROM fact f
-                     WHERE f.subject = 'telemetry' AND f.kind IN ('telemetry.lost', 'telemetry.back')
-                     ORDER BY f.seq DESC LIMIT 1) AS silent
-             WHERE silent.kind = 'telemetry.lost' AND EXISTS (
-                   SELECT 1 FROM campaign_plan p, jsonb_array_elements(p.document #> '{request,gate,sequential,metrics}') AS m
-                    WHERE p.id = c.plan_id AND m ->> 'name' NOT IN ('install_failed', 'rolled_back'))) END AS telemetry_silent_since
+       CASE WHEN c.state IN ('running', 'paused') THEN telemetry_silent_since(c.plan_id) END AS telemetry_silent_since
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT coalesce(sum(t.vehicles), 0)::bigint AS vehicles,
@@ -365,13 +359,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
        counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.silent, counted.cancelled,
        back.returns_ordered, back.returned, back.returns_failed, back.gone_back,
-       CASE WHEN c.state IN ('running', 'paused') THEN (
-            SELECT silent.event_at FROM (SELECT f.kind, f.event_at FROM fact f
-                     WHERE f.subject = 'telemetry' AND f.kind IN ('telemetry.lost', 'telemetry.back')
-                     ORDER BY f.seq DESC LIMIT 1) AS silent
-             WHERE silent.kind = 'telemetry.lost' AND EXISTS (
-                   SELECT 1 FROM campaign_plan p, jsonb_array_elements(p.document #> '{request,gate,sequential,metrics}') AS m
-                    WHERE p.id = c.plan_id AND m ->> 'name' NOT IN ('install_failed', 'rolled_back'))) END AS telemetry_silent_since
+       CASE WHEN c.state IN ('running', 'paused') THEN telemetry_silent_since(c.plan_id) END AS telemetry_silent_since
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT count(*) AS vehicles, count(*) FILTER (WHERE a.state = 'installed') AS installed,

@@ -19,6 +19,12 @@ CREATE FUNCTION public.fact_is_append_only() RETURNS trigger
 BEGIN
     RAISE EXCEPTION 'the ledger is append-only' USING ERRCODE = 'integrity_constraint_violation';
 END $$;
+CREATE FUNCTION public.gate_is_append_only() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'what a gate counted, read and decided is append-only' USING ERRCODE = 'integrity_constraint_violation';
+END $$;
 CREATE TABLE public.device_report (
     id bigint NOT NULL,
     vin text NOT NULL,
@@ -237,6 +243,16 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+CREATE FUNCTION public.telemetry_silent_since(the_plan text) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT silent.event_at FROM (SELECT f.kind, f.event_at FROM fact f
+             WHERE f.subject = 'telemetry' AND f.kind IN ('telemetry.lost', 'telemetry.back')
+             ORDER BY f.seq DESC LIMIT 1) AS silent
+     WHERE silent.kind = 'telemetry.lost' AND EXISTS (
+           SELECT 1 FROM campaign_plan p, jsonb_array_elements(p.document #> '{request,gate,sequential,metrics}') AS m
+            WHERE p.id = the_plan AND m ->> 'name' NOT IN ('install_failed', 'rolled_back'))
+$$;
 CREATE FUNCTION public.wake_gateways() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1796,6 +1812,12 @@ CREATE TRIGGER assignment_wakes AFTER INSERT OR UPDATE ON public.assignment FOR 
 CREATE TRIGGER ecu_installed_replaced AFTER UPDATE ON public.ecu_installed FOR EACH ROW WHEN ((old.image_sha256 IS DISTINCT FROM new.image_sha256)) EXECUTE FUNCTION public.keep_replaced();
 CREATE TRIGGER fact_append_only BEFORE DELETE OR UPDATE ON public.fact FOR EACH ROW EXECUTE FUNCTION public.fact_is_append_only();
 CREATE TRIGGER fact_no_truncate BEFORE TRUNCATE ON public.fact FOR EACH STATEMENT EXECUTE FUNCTION public.fact_is_append_only();
+CREATE TRIGGER gate_decision_append_only BEFORE DELETE OR UPDATE ON public.gate_decision FOR EACH ROW EXECUTE FUNCTION public.gate_is_append_only();
+CREATE TRIGGER gate_decision_no_truncate BEFORE TRUNCATE ON public.gate_decision FOR EACH STATEMENT EXECUTE FUNCTION public.gate_is_append_only();
+CREATE TRIGGER gate_reading_append_only BEFORE DELETE OR UPDATE ON public.gate_reading FOR EACH ROW EXECUTE FUNCTION public.gate_is_append_only();
+CREATE TRIGGER gate_reading_no_truncate BEFORE TRUNCATE ON public.gate_reading FOR EACH STATEMENT EXECUTE FUNCTION public.gate_is_append_only();
+CREATE TRIGGER gate_tick_append_only BEFORE DELETE OR UPDATE ON public.gate_tick FOR EACH ROW EXECUTE FUNCTION public.gate_is_append_only();
+CREATE TRIGGER gate_tick_no_truncate BEFORE TRUNCATE ON public.gate_tick FOR EACH STATEMENT EXECUTE FUNCTION public.gate_is_append_only();
 CREATE TRIGGER gateway_token_notes BEFORE INSERT OR UPDATE ON public.gateway_token FOR EACH STATEMENT EXECUTE FUNCTION public.note_gateway_change();
 CREATE TRIGGER gateway_token_wakes AFTER INSERT OR UPDATE ON public.gateway_token FOR EACH STATEMENT EXECUTE FUNCTION public.wake_gateways();
 CREATE TRIGGER vehicle_added AFTER INSERT ON public.vehicle REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.tally_vehicles();

@@ -208,12 +208,14 @@ def _own_campaign(
     """What a campaign does to the vehicles of a fleet, and nothing more of it."""
     with ctx.connection() as conn:
         found = reading.campaigns(conn, campaign_id=campaign_id, fleet=fleet)
-        c = reading.for_reader(reading.one(found, f"campaign {campaign_id}"), fleet=fleet)
+        whole = reading.one(found, f"campaign {campaign_id}")
+        plans = reading.campaign_plans(conn, campaign_id)
         counts = reading.campaign_progress(conn, campaign_id, fleet=fleet)
         vehicles = reading.assignments(conn, campaign_id=campaign_id, state=state, limit=ROWS, fleet=fleet)
+    c, plan = reading.for_reader(whole, fleet=fleet), next((p for p in plans if p.id == whole.plan_id), None)
     return page(
         "campaign_own.html", account=request.user, url=url_of(request), c=c, figures=figures(c, counts),
-        waves=waves(counts), vehicles=vehicles, state=state, told_words=TOLD, state_told=state_told,
+        waves=dated(waves(counts), c, plan), vehicles=vehicles, state=state, told_words=TOLD, state_told=state_told,
         waits={a.action_id: waits_for(a, now=ctx.clock.now()) for a in vehicles},
     )  # fmt: skip
 

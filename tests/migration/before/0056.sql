@@ -86,7 +86,7 @@ SELECT a.state, a.began_at IS NOT NULL AS began, v.blocked_reason IS NOT NULL AS
        WHERE m.vin = a.vin AND a.finished_at <= m.received_at) told ON true
   LEFT JOIN LATERAL (
       SELECT count(*) AS named,
-             count(*) FILTER (WHERE i.image_sha256 = p.image_sha256 AND i.filename = p.filename) AS shown,
+             count(*) FILTER (WHERE i.image_sha256 = p.image_sha256) AS shown,
              bool_or(i.image_sha256 <> p.image_sha256)  -- as `moved_on` of ship/returns.py
              AND bool_and(coalesce(i.image_sha256 <> p.image_sha256 OR i.image_sha256 = q.image_sha256, false)) AS moved_on
         FROM jsonb_each_text(r.document -> 'variants' -> v.variant) AS chosen (ecu, package_id)
@@ -665,12 +665,13 @@ SELECT station, gate, sum(inspected)::bigint AS inspected, sum(refused)::bigint 
 SELECT coalesce(sum(vehicles), 0)::bigint FROM quality_day WHERE programme_id = :programme_id AND day >= :since::date;
 
 -- name: counted
--- Vehicles of full blocks, those of closed alarms left out: what these told of is over.
-SELECT p.station, p.variant, p.software, p.lots, p.period, p.number / :block AS block,
+-- Vehicles of full blocks, those of closed alarms left out: what these told of is over. Of the older ones without lots.
+SELECT p.station, p.variant, p.software, CASE WHEN p.number < s.whole THEN '{}' ELSE p.lots END AS lots, p.period,
+       p.number / :block AS block,
        count(*) AS vehicles, count(*) FILTER (WHERE NOT p.at_once) AS failed
   FROM station_pass p
-  JOIN unnest(:stations::text[], :firsts::bigint[], :numbers::bigint[]) AS s (station, first, number)
-    ON s.station = p.station
+  JOIN unnest(:stations::text[], :firsts::bigint[], :wholes::bigint[], :numbers::bigint[])
+       AS s (station, first, whole, number) ON s.station = p.station
  WHERE p.programme_id = :programme_id AND p.number >= s.first AND p.number < s.number
    AND NOT EXISTS (
        SELECT FROM quality_alarm a
@@ -678,7 +679,7 @@ SELECT p.station, p.variant, p.software, p.lots, p.period, p.number / :block AS 
           AND (a.kind = 'station' OR (a.kind = 'variant' AND a.value = p.variant)
                OR (a.kind = 'software' AND a.value = p.software)
                OR (a.kind = 'lot' AND EXISTS (SELECT FROM jsonb_each_text(p.lots) e WHERE e.key || '=' || e.value = a.value))))
- GROUP BY p.station, p.variant, p.software, p.lots, p.period, p.number / :block
+ GROUP BY p.station, p.variant, p.software, 4, p.period, p.number / :block
  LIMIT :rows_max;
 
 -- name: watched
@@ -922,6 +923,9 @@ SELECT * FROM software_package WHERE id = ANY(:package_ids::text[]) ORDER BY id;
 
 -- name: packages_of_ecus
 SELECT * FROM software_package WHERE programme_id = :programme_id AND ecu = ANY(:ecus::text[]) ORDER BY id;
+
+-- name: packages_of_images
+SELECT * FROM software_package WHERE programme_id = :programme_id AND image_sha256 = ANY(:sha256s::text[]) ORDER BY id;
 
 -- name: image_names
 SELECT image_sha256 FROM software_package UNION SELECT sha256 FROM image_delta WHERE sha256 IS NOT NULL;
@@ -2021,7 +2025,7 @@ SELECT
     (SELECT count(*) FROM campaign c WHERE c.state IN ('running', 'paused') AND (
             SELECT starts_with(g.reason, 'harm_seen') FROM gate_decision g
              WHERE g.campaign_id = c.id AND (starts_with(g.reason, 'harm_seen') OR g.decision IN ('advance', 'grow', 'finish')
-                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching')
+                   OR split_part(g.reason, ': ', 1) IN ('budget_in_flight', 'outcomes_awaited', 'watching', 'before_its_time')
                    OR g.reason = 'soaking' AND (g.facts -> 'rest' -> 'last_wave')::boolean
                       AND (g.facts -> 'rest' -> 'harm_ends')::boolean)
              ORDER BY g.id DESC LIMIT 1)) AS campaigns_harm_holds,
@@ -2165,6 +2169,9 @@ WITH held AS (
      ORDER BY found.vin, found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
+       coalesce(other.name, '') AS behind, coalesce(other.state, '') AS behind_state,
+       CASE WHEN NOT shown.released THEN (p.document #>>
+            ARRAY['request', 'waves', (shown.wave - 1)::text, 'not_before'])::timestamptz END AS wave_opens_at,
        CASE WHEN shown.state IN ('cancelling', 'cancelled') AND c.state IN ('halted', 'aborted')
                  AND coalesce(c.state_at <= shown.finished_at, true)
             THEN 'its campaign was ' || c.state || coalesce(' by ' || (
@@ -2173,6 +2180,10 @@ SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false)
             ELSE '' END AS withdrawn
   FROM page JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
+  LEFT JOIN LATERAL (  -- what has something under way at a vehicle that waits
+       SELECT x.name, x.state FROM assignment o JOIN campaign x ON x.id = o.campaign_id
+        WHERE shown.state = 'pending' AND shown.released AND o.vin = shown.vin AND o.campaign_id <> shown.campaign_id
+          AND o.state IN ('offered', 'active', 'cancelling')) AS other ON true
  ORDER BY shown.vin, shown.action_id DESC;
 
 -- name: assignments_of_few
@@ -2191,6 +2202,9 @@ WITH own AS (
      LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
+       coalesce(other.name, '') AS behind, coalesce(other.state, '') AS behind_state,
+       CASE WHEN NOT shown.released THEN (p.document #>>
+            ARRAY['request', 'waves', (shown.wave - 1)::text, 'not_before'])::timestamptz END AS wave_opens_at,
        coalesce(CASE WHEN shown.state IN ('cancelling', 'cancelled') AND c.state IN ('halted', 'aborted')
                  AND coalesce(c.state_at <= shown.finished_at, true)
             THEN CASE WHEN c.state = 'halted' THEN 'its campaign was halted: ' || replace(c.state_reason, '_', ' ')
@@ -2202,6 +2216,10 @@ SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false)
   FROM page JOIN assignment a ON a.action_id = page.action_id
   JOIN assignment_shown shown ON shown.action_id = page.action_id
   JOIN campaign c ON c.id = shown.campaign_id LEFT JOIN campaign_plan p ON p.id = c.plan_id
+  LEFT JOIN LATERAL (  -- what has something under way at a vehicle that waits
+       SELECT x.name, x.state FROM assignment o JOIN campaign x ON x.id = o.campaign_id
+        WHERE shown.state = 'pending' AND shown.released AND o.vin = shown.vin AND o.campaign_id <> shown.campaign_id
+          AND o.state IN ('offered', 'active', 'cancelling')) AS other ON true
  ORDER BY CASE WHEN :campaign_id::text IS NOT NULL THEN shown.vin END,
           a.state IN ('offered', 'active', 'cancelling') DESC, coalesce(a.finished_at, a.offered_at, greatest(a.released_at, a.last_report_at), (SELECT approved_at FROM campaign JOIN campaign_plan ON campaign_plan.id = plan_id WHERE campaign.id = a.campaign_id)) DESC, a.action_id DESC;
 
@@ -2217,7 +2235,7 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
        CASE WHEN c.state IN ('running', 'paused') THEN (  -- as `gate.harm_held` goes on from decision to decision
             SELECT CASE WHEN starts_with(g.reason, 'harm_seen') THEN g.reason END FROM gate_decision g
              WHERE g.campaign_id = c.id AND (starts_with(g.reason, 'harm_seen') OR g.decision IN ('advance', 'grow', 'finish')
-                   OR g.reason IN ('budget_in_flight', 'outcomes_awaited', 'watching')
+                   OR split_part(g.reason, ': ', 1) IN ('budget_in_flight', 'outcomes_awaited', 'watching', 'before_its_time')
                    OR g.reason = 'soaking' AND (g.facts -> 'rest' -> 'last_wave')::boolean
                       AND (g.facts -> 'rest' -> 'harm_ends')::boolean)
              ORDER BY g.id DESC LIMIT 1) END AS harm_holds,
@@ -2258,7 +2276,14 @@ SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.
 SELECT c.id, c.name, c.release_id, c.lap_id, c.state, c.state_reason, c.wave, c.plan_id, c.generation,
        c.created_by, c.created_at, c.finished_at, r.version AS release_version, r.name AS release_name,
        counted.vehicles, counted.installed, counted.downloaded, counted.claimed, counted.failed, counted.silent, counted.cancelled,
-       back.returns_ordered, back.returned, back.returns_failed, back.gone_back
+       back.returns_ordered, back.returned, back.returns_failed, back.gone_back,
+       CASE WHEN c.state IN ('running', 'paused') THEN (
+            SELECT silent.event_at FROM (SELECT f.kind, f.event_at FROM fact f
+                     WHERE f.subject = 'telemetry' AND f.kind IN ('telemetry.lost', 'telemetry.back')
+                     ORDER BY f.seq DESC LIMIT 1) AS silent
+             WHERE silent.kind = 'telemetry.lost' AND EXISTS (
+                   SELECT 1 FROM campaign_plan p, jsonb_array_elements(p.document #> '{request,gate,sequential,metrics}') AS m
+                    WHERE p.id = c.plan_id AND m ->> 'name' NOT IN ('install_failed', 'rolled_back'))) END AS telemetry_silent_since
   FROM campaign c JOIN release r ON r.id = c.release_id
   CROSS JOIN LATERAL (
        SELECT count(*) AS vehicles, count(*) FILTER (WHERE a.state = 'installed') AS installed,
@@ -2507,7 +2532,10 @@ SELECT b.release_id, b.generation, b.set_at, r.version, r.name
   FROM line_baseline b JOIN release r ON r.id = b.release_id WHERE b.programme_id = :programme_id;
 
 -- name: outcomes
-SELECT o.id, o.campaign_id, o.finding_id, o.lap_id, o.verdict, o.measure, o.measured_at,
+-- The word for vehicles of a stopped campaign is as `adapt.recovery.standing` has it: some kept its release, and none is worse.
+SELECT o.id, o.campaign_id, o.finding_id, o.lap_id,
+       CASE WHEN o.verdict = 'recovered' AND (o.measure #>> '{vehicles,kept}')::bigint > 0 THEN 'kept' ELSE o.verdict END AS verdict,
+       o.measure, o.measured_at,
        f.title AS finding_title, c.name AS campaign_name
   FROM outcome o JOIN finding f ON f.id = o.finding_id JOIN campaign c ON c.id = o.campaign_id
  WHERE (:lap_id::text IS NULL OR o.lap_id = :lap_id) AND (:finding_id::text IS NULL OR o.finding_id = :finding_id)
@@ -3500,6 +3528,10 @@ VALUES (:campaign_id, :wave, :decision, :reason, :facts, :policy, :now);
 SELECT EXISTS (SELECT 1 FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed'
                   AND body ->> :what = :wave::text);
 
+-- name: harm_accepted^
+SELECT coalesce(max((body ->> 'harm_accepted')::bigint), 0) AS harmed, count(body ->> 'harm_accepted') AS times
+  FROM fact WHERE subject = :campaign_id AND kind = 'campaign.resumed';
+
 -- name: newest_go_on^
 SELECT body, event_at FROM fact
  WHERE subject = :campaign_id AND kind = 'campaign.resumed' AND body ->> :what = :wave::text
@@ -3516,6 +3548,9 @@ SELECT id, wave, decision, reason, facts, policy, decided_at FROM gate_decision
 -- name: newest_growth$
 SELECT (facts -> 'evidence' ->> 'id')::bigint FROM gate_decision
  WHERE campaign_id = :campaign_id AND decision = 'grow' ORDER BY id DESC LIMIT 1;
+
+-- name: newest_grow$
+SELECT id FROM gate_decision WHERE campaign_id = :campaign_id AND decision = 'grow' ORDER BY id DESC LIMIT 1;
 
 -- name: readings_of_advance$
 SELECT facts -> 'evidence' -> 'readings' FROM gate_decision
@@ -3626,6 +3661,9 @@ SELECT :campaign_id, given.metric, given.tick, given.stratum, given.counts, :now
 INSERT INTO gate_reading (campaign_id, through_us, last_tick_id, readings, policy, refused, read_at)
 VALUES (:campaign_id, :through_us, :last_tick_id, :readings, :policy, :refused, :now)
     ON CONFLICT (campaign_id, through_us) DO NOTHING RETURNING id;
+
+-- name: read_through$
+SELECT max(through_us) FROM gate_reading WHERE campaign_id = :campaign_id AND through_us <= :until_us;
 
 -- name: reading^
 SELECT id, campaign_id, through_us, last_tick_id, readings, policy, refused, read_at
@@ -3765,6 +3803,10 @@ UPDATE device_report r SET applied_at = :now, outcome = m.outcome
 -- name: block_vehicles
 UPDATE vehicle SET blocked_reason = :reason, generation = generation + 1
  WHERE vin = ANY (:vins) AND blocked_reason IS NULL RETURNING vin;
+
+-- name: free_vehicles
+UPDATE vehicle SET blocked_reason = NULL, generation = generation + 1
+ WHERE vin = ANY (:vins) AND blocked_reason = :reason RETURNING vin;
 
 -- name: set_vehicle_releases!
 UPDATE vehicle v SET release_id = m.release_id, generation = v.generation + 1
@@ -4044,7 +4086,7 @@ SELECT k.vin, k.previous_release_id AS release_id
 -- name: images_before
 -- What the image that an ECU runs took the place of, since a campaign's update was released for its vehicle and the
 -- steps before it were over.
-SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256,
+SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256, was.filename,
        coalesce(i.first_at <= greatest(a.released_at, step.over_at), false) AS known
   FROM unnest(:campaign_ids::text[], :vins::text[]) AS m (campaign_id, vin)
   JOIN assignment a ON a.campaign_id = m.campaign_id AND a.vin = m.vin AND a.kind = 'update'
@@ -4053,7 +4095,7 @@ SELECT a.campaign_id, a.vin, e.name AS ecu, was.image_sha256,
   JOIN ecu e ON e.vin = a.vin AND e.removed_at IS NULL
   JOIN ecu_installed i ON i.vin = e.vin AND i.serial = e.serial
   LEFT JOIN LATERAL (
-      SELECT w.image_sha256 FROM ecu_replaced w
+      SELECT w.image_sha256, w.filename FROM ecu_replaced w
        WHERE w.vin = e.vin AND w.serial = e.serial AND w.by_sha256 = i.image_sha256
          AND a.released_at <= w.replaced_at
          AND (step.over_at IS NULL OR step.over_at < w.replaced_at)  -- the last step itself is told at over_at
@@ -4412,6 +4454,13 @@ SELECT pg_advisory_xact_lock(hashtext('ringroad.detect ' || :programme_id));
 
 -- name: lock_silence$
 SELECT pg_advisory_xact_lock(hashtext('ringroad.telemetry silence'));
+
+-- name: hear_telemetry!
+INSERT INTO telemetry_heard (heard_at) VALUES (:now)
+ON CONFLICT (only_row) DO UPDATE SET heard_at = excluded.heard_at;
+
+-- name: telemetry_heard_at$
+SELECT heard_at FROM telemetry_heard;
 
 -- name: finding_keys
 SELECT ecu, software_version, fault_code,
