@@ -30,6 +30,8 @@ def place_command(shell: Shell, folder: Path, port: int) -> None:
     """Let each virtual ECU of a vehicle be a process of its own, and the vehicle one beside them.
 
     Its addresses are written into the vehicle's folder, and the commands that start everything are told.
+    Ports of a vehicle that was placed and does not run count as free; the port from which on to place
+    another one is told.
     """
     folder = folder.absolute()
     placed = place(folder, first_port=port)
@@ -43,4 +45,9 @@ def place_command(shell: Shell, folder: Path, port: int) -> None:
     run = f"ringroad vehicle run --data {shown(folder)}"
     rows_told = [tuple(row.values()) for row in rows]
     told = table(("ECU", "WAY", "ADDRESS", "START"), rows_told, whole={"ADDRESS", "START"})
-    shell.show({"processes": rows, "vehicle": run}, text=f"{told}\nthen: {run}")
+    used = [int(each.address.rpartition(":")[2]) for each in placed]
+    beside = max(used, default=port - 1) + 1
+    shell.show(
+        {"processes": rows, "vehicle": run, "next_port": beside},
+        text=f"{told}\nthen: {run}\nanother vehicle beside it: ringroad vecu place --port {beside}",
+    )

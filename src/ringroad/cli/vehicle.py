@@ -44,6 +44,8 @@ from ringroad.vehicle.run import Surroundings, run_vehicle
 from ringroad.vehicle.signals import FileSignals
 from ringroad.vehicle.states import (
     JOURNAL_MISSING,
+    RESET_TRIES_ON,
+    TOUCHED,
     Answered,
     CampaignState,
     EcuMoved,
@@ -394,6 +396,8 @@ def _status(
                 "mode": ecu.mode,
                 "state": str(at_work.told(ecu.serial)),
                 "committed": _committed(ecu, state),
+                "touched": (state.state in RESET_TRIES_ON or state.blocked)
+                and state.ecus.get(ecu.serial) in TOUCHED,
                 "why": try_text(state.failing[ecu.serial], now=tries_at)
                 if ecu.serial in state.failing
                 else "",
@@ -430,7 +434,7 @@ def _status_text(value: dict[str, Any], folder: Path) -> str:
     ]
     width = max(len(ecu["name"]) for ecu in value["ecus"])
     lines += [
-        f"  {ecu['name']:<{width}}  {ecu['mode']:<7}  {ecu['committed'] or '-':<12}  "
+        f"  {ecu['name']:<{width}}  {ecu['mode']:<7}  {'was ' * (ecu['touched'] and bool(ecu['committed'])) + (ecu['committed'] or '-'):<12}  "
         + ": ".join(filter(None, (ecu["state"], ecu["why"])))
         for ecu in value["ecus"]
     ]

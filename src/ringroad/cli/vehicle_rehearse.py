@@ -63,6 +63,7 @@ def rehearse(
     """Build a vehicle of PROGRAMME out of virtual ECUs on this computer, and update all of it in one group.
 
     Needs no server: releases are made up, signed with keys of the moment, and verified as on the road.
+    Its exit status is 0 where the update ends as it should: SUCCEEDED, or ROLLED_BACK if it was begun with --fail.
     With --folder it may be killed at any moment: said again it goes on, and once it is over it says how it ended.
     """
     shell: Shell = context.obj

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ringroad.cli.vehicle import PAST_SHOWN, _status, _status_text
+from ringroad.protocol.vehicle import VehicleState
 from ringroad.vehicle.ecu_tries import EcuTry
 from ringroad.vehicle.states import CampaignState, EcuState
 
@@ -18,7 +19,7 @@ FOLDER = Path("bench/V")
 
 STATUS = {
     "vin": "V", "state": "CANCELLED", "action_id": 7, "running": True, "reports_refused": 0, "peer_bytes": 0,
-    "blocked": False, "past": [], "ecus": [{"name": "brake", "mode": "ab", "committed": "1.0", "state": "IDLE", "why": ""}],
+    "blocked": False, "past": [], "ecus": [{"name": "brake", "mode": "ab", "committed": "1.0", "touched": False, "state": "IDLE", "why": ""}],
 }  # fmt: skip
 
 
@@ -85,3 +86,25 @@ def test_what_is_committed_is_not_told_where_the_journal_that_knew_it_is_gone() 
         for state in (CampaignState(), lost)
     ]
     assert shown == ["1.0.0", ""]
+
+
+@pytest.mark.parametrize(
+    ("state", "ecu", "told"),
+    [
+        ("ROLLBACK_FAILED", EcuState.ROLLING_BACK, "was 1.0.0"),
+        ("INSTALLING", EcuState.INSTALLING, "was 1.0.0"),
+        ("INSTALLING", EcuState.STAGED, "1.0.0"),
+        ("ROLLED_BACK", EcuState.ROLLED_BACK, "1.0.0"),
+        ("FAILED", EcuState.FAILED, "1.0.0"),  # it could not be staged: nothing was installed
+    ],
+)
+def test_what_ran_before_is_told_as_that_once_an_update_touched_the_ecu(
+    state: VehicleState, ecu: EcuState, told: str
+) -> None:
+    brake = SimpleNamespace(
+        name="brake", serial="S1", mode="inplace", factory=SimpleNamespace(version="1.0.0")
+    )
+    config: Any = SimpleNamespace(vin="V", ecus=(brake,))
+    value = _status(config, CampaignState(state=state, ecus={"S1": ecu}), running=True, now=NOW)
+    line = _status_text(value, FOLDER).splitlines()[-1]
+    assert line.split("inplace")[1].split(str(ecu))[0].strip() == told

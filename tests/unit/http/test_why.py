@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ringroad.http.console.render import short
 from ringroad.http.console.why import waits_for, waits_for_window, why_not_updating
 from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleView
 
@@ -119,8 +120,10 @@ def test_why_names_the_campaign_that_a_vehicle_waits_for(behind_state: str, says
     ],
 )  # fmt: skip
 def test_why_names_what_a_vehicle_waits_for_aboard(detail: str, says: str) -> None:
-    why = why_not_updating(VEHICLE, assignment(state="active", state_detail=detail), now=NOON)
+    active = assignment(state="active", state_detail=detail, last_report_at=NOON)
+    why = why_not_updating(VEHICLE, active, now=NOON)
     assert (says or "The vehicle works on 2.") in why.text
+    assert why.text.endswith(f" It said so {short(NOON)}." if says else ".")
     assert why.title == ("Why it is not updating" if says else "It is updating")
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ringroad.cli import cli
+from ringroad.cli.shell import Shell
+from ringroad.cli.vecu import group as vecu
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Conflict, InvalidInput, Unavailable
 from ringroad.sim.assembly import Blueprint, Surroundings, assemble, make_vin
@@ -145,3 +150,12 @@ def test_ports_in_use_are_left_out_and_a_vehicle_that_is_driven_is_left_alone(fo
 def test_a_folder_that_is_no_vehicles_is_not_placed(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput):
         place(tmp_path, first_port=13_400, free=lambda _: True)
+
+
+def test_it_says_from_which_port_on_another_vehicle_is_placed(folder: Path) -> None:
+    result = CliRunner().invoke(
+        vecu, ["place", "--data", str(folder)], obj=Shell(env={}, json=True), **cli.context_settings
+    )
+    told = json.loads(result.stdout)
+    ports = {int(each["address"].rpartition(":")[2]) for each in told["processes"]}
+    assert told["next_port"] == max(ports) + 1

@@ -95,9 +95,9 @@ def why_not_updating(
         case "offered":
             return _offered(a, title=title, now=now)
         case "active" if waits := _waits_aboard(a.state_detail):
-            return Why(
-                title=title, text=f"{a.release_version} is in the vehicle's hands. It {waits}.", tone="warn"
-            )
+            said = f" It said so {short(a.last_report_at)}." if a.last_report_at else ""
+            text = f"{a.release_version} is in the vehicle's hands. It {waits}.{said}"
+            return Why(title=title, text=text, tone="warn")
         case "active":
             return Why(
                 title="It is updating", text=f"The vehicle works on {a.release_version}.{detail}", tone="ok"
