@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 from threading import Thread
@@ -186,6 +187,20 @@ def test_compaction_keeps_every_answer(tmp_path: Path) -> None:
     lake.write(Rows(samples=(sample(7),)), first_seq=7, last_seq=7)  # delivered again after compaction
     assert lake.read(lambda view: view.rows(view.table("samples").order_by("index"))) == before
     assert lake.compact() == 0
+
+
+def test_compaction_rewrites_no_file_that_outweighs_what_came_since(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    many = tuple(replace(sample(number), vin=sha256(b"%d" % number).hexdigest()) for number in range(2_000))
+    (big,) = lake.write(Rows(samples=many), first_seq=0, last_seq=0)
+    gone = []
+    for number in range(1, 129):
+        lake.write(Rows(samples=(sample(number),)), first_seq=number, last_seq=number)
+        if number % 16 == 0:
+            gone.append((lake.compact(), big.exists()))
+    assert gone[:2] == [(16, True), (17, True)]  # with what was merged before, without what is bigger
+    assert lake.read(lambda view: len(view.rows(view.table("samples")))) == 2_000 + 128
+    assert len(lake.files("samples")) == 2
 
 
 def test_files_that_are_compacted_away_at_every_reading_are_not_missed(tmp_path: Path) -> None:

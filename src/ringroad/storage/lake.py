@@ -286,18 +286,20 @@ class Lake:
     def compact(self, *, files_min: int = COMPACT_FILES_MIN) -> int:
         """Merge the small files of each partition that has many; return how many files went away.
 
-        The merged file appears before its parts go: a cut in between leaves duplicates, which count once.
+        A file that is bigger than all smaller ones together waits until they have grown. The merged file appears before its parts go: a cut in between leaves duplicates, which count once.
 
         Raises:
             Unavailable: the disk is full or read-only.
         """
         gone = 0
         for table in SCHEMAS:
-            partitions: dict[Path, list[Path]] = {}
+            partitions: dict[Path, dict[Path, int]] = {}
             for path in self.files(table):
-                if path.stat().st_size < COMPACT_BYTES_MAX:
-                    partitions.setdefault(path.parent, []).append(path)
-            for parent, parts in partitions.items():
+                size = path.stat().st_size
+                if size < COMPACT_BYTES_MAX:
+                    partitions.setdefault(path.parent, {})[path] = size
+            for parent, sizes in partitions.items():
+                parts = _worth_merging(sizes)
                 if len(parts) >= max(2, files_min):
                     merged = _merge(table, parent, parts)
                     with self._locked(fcntl.LOCK_EX):
@@ -329,6 +331,18 @@ def _ask(listed: Mapping[str, Sequence[Path]], question: Callable[[View], T]) ->
         ) from error
     finally:
         connection.close()
+
+
+def _worth_merging(sizes: Mapping[Path, int]) -> list[Path]:
+    """Leave out what is bigger than all smaller files together: so a row is rewritten each time its file doubles."""
+    parts = sorted(sizes, key=lambda path: (sizes[path], path.name))
+    rest = sum(sizes.values())
+    while parts:
+        rest -= sizes[parts[-1]]
+        if len(parts) == 1 or sizes[parts[-1]] <= rest:
+            break
+        parts.pop()
+    return sorted(parts)
 
 
 def _merge(table: str, parent: Path, parts: Sequence[Path]) -> Path:
