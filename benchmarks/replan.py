@@ -3,7 +3,7 @@
 A real PostgreSQL, and the functions that the server's handlers and the worker's planner call. An event is a blocked
 part (3 % of the vehicles), its end, or a rush order, in turn. The repair is timed from the trigger until its
 transaction is committed; the check from the same moment until the decision is committed, whatever it is.
-The same of stations that stand, of a breakdown and for quality in turn, and on a line with a paint shop before it, whose colours want to stay together.
+The same of stations that stand, of a breakdown and for quality in turn, on a line with a paint shop before it, whose colours want to stay together, and on one with rework and carriers.
 The worker is told of a schedule when it is committed, and looks at once: some milliseconds come on top.
 
 Run: python -m benchmarks replan
@@ -42,18 +42,24 @@ EVENTS: Final = 24
 COLOURS: Final = 10  # of the painted line; a vehicle has one
 BATCH_MAX: Final = 15  # vehicles of one colour in a row
 STANDS_S: Final = 4 * 3_600  # seconds that a station is expected to stand: due times break
-PLAIN, PAINTED = "bench", "painted"  # programmes
+PLAIN, PAINTED, REWORK = "bench", "painted", "rework"  # programmes
 CLOCK, IDS = SystemClock(), SystemIds()
 
 
 def programme(programme_id: str) -> str:
-    """A line of 20 stations with a ratio for each of 12 options, painted or not."""
+    """A line of 20 stations with a ratio for each of 12 options; painted, with rework and carriers, or neither."""
     names = [f"o{number}" for number in range(OPTIONS)]
     colours = [f"c{number}" for number in range(COLOURS)] if programme_id == PAINTED else []
+    more = {
+        15: 'rework_permille = 30\nrework_s = 600\nrework_to = "s13"\n',
+        8: 'carriers = "agvs"\ntransfer_s = 5\nreturn_s = 5\n',
+    }
     stations = "".join(
         f'[[line.stations]]\nname = "s{number}"\ncycle_s = {54 + number % 5}\nbuffer = 3\n'
+        + (more.get(number, "") if programme_id == REWORK else "")
         for number in range(STATIONS)
     )
+    pools = "[line.pools]\nagvs = 2\n" if programme_id == REWORK else ""
     ratios = "".join(
         f'[[line.ratios]]\noption = "o{number}"\np = {1 + number % 2}\nq = {3 + number % 4}\nstation = "s{number}"\n'
         for number in range(OPTIONS)
@@ -64,7 +70,7 @@ def programme(programme_id: str) -> str:
         f'[programme]\nid = "{programme_id}"\nname = "Bench"\n'
         '[ecus.main]\nhardware_id = "hw"\nbus = "DoIP"\nos = "none"\nsecurity = "none"\nsupplier = "bench"\n'
         'storage = "ab"\nstorage_bytes = 1000000\nagent = "ab"\nprimary = true\n'
-        f'[variants.car]\necus = ["main"]\noptions = [{options}]\n[line]\nname = "Line"\n{stations}{ratios}{paint}'
+        f'[variants.car]\necus = ["main"]\noptions = [{options}]\n[line]\nname = "Line"\n{stations}{ratios}{paint}{pools}'
     )
 
 
@@ -210,6 +216,7 @@ def run() -> list[Figure]:
                 stops, after_stops = measure_stops(conn)
                 stops_load = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
                 painted = measure(conn, PAINTED)
+                rework = measure(conn, REWORK)
         finally:
             server.stop()
     what = f"{VEHICLES} vehicles, {STATIONS} stations, {OPTIONS} ratios, {EVENTS} events"
@@ -223,6 +230,10 @@ def run() -> list[Figure]:
                better="lower",
                note=f"a station stands, {EVENTS // 2} breakdowns and {EVENTS // 2} quality stops, each just after another event; {len(stops)} checks,"
                     f" {after_stops} released; median {np.median(stops):.2f} s; {stops_load}"),
+        Figure(name="replan.rework_checked_p95_s", value=round(float(np.quantile(rework[1], 0.95)), 2), unit="s",
+               target=3, better="lower",
+               note=f"{what}, a gate that refuses 3 %, carriers; {len(rework[1])} checks, {rework[2]} released;"
+                    f" load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"),
         Figure(name="replan.painted_checked_p95_s", value=round(float(np.quantile(painted[1], 0.95)), 2), unit="s",
                target=3, better="lower",
                note=f"{what}, {COLOURS} colours, {BATCH_MAX} of one in a row; {len(painted[1])} checks, {painted[2]} released;"

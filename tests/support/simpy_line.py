@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ringroad.build.kernels.events import run_line
 from ringroad.build.kernels.flow import flow
+from ringroad.build.kernels.rework import run_rework
 
 Floats = NDArray[np.float64]
 Process = Generator[Any, Any, Any]
@@ -221,6 +222,14 @@ def by_events(line: Line) -> tuple[Floats, int]:
     finish = np.full(len(line.work), np.nan)
     given: list[Any] = [*kernel_arrays(line).values(), finish]
     return finish, run_line(*given)
+
+
+def by_rework(line: Line) -> Floats:
+    """Return the same from the kernel of lines with rework and carriers of their own, that needs no events."""
+    finish = np.full(len(line.work), np.nan)
+    given: list[Any] = [*kernel_arrays(line).values(), finish]
+    run_rework(*given)
+    return finish
 
 
 def by_flow(line: Line) -> Floats:

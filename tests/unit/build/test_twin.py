@@ -12,11 +12,11 @@ import pytest
 from ringroad.build.model import Line as PlantLine
 from ringroad.build.model import Ratio, Station
 from ringroad.build.plan_line import Order
-from ringroad.build.twin.arrays import line_arrays
+from ringroad.build.twin.arrays import LineArrays, line_arrays
 from ringroad.build.twin.judge import judge
 from ringroad.build.twin.run import REPLICATIONS_MAX, replicate
 from ringroad.kernel.errors import InvalidInput
-from support.simpy_line import Line, by_events, by_flow, simulate
+from support.simpy_line import Line, by_events, by_flow, by_rework, simulate
 
 pytestmark = pytest.mark.timeout(400)  # the first call compiles, once per machine
 
@@ -94,6 +94,29 @@ def test_a_flow_line_that_breaks_down_has_the_same_times_in_both_kernels_and_in_
     assert np.isfinite(expected).all()
     np.testing.assert_array_equal(by_flow(line), by_events(line)[0])
     np.testing.assert_allclose(by_flow(line), expected, rtol=1e-12, atol=1e-9)  # seconds; in another order
+
+
+def with_rework(seed: int) -> Line:
+    """A line with ways back that share no station, and a carrier or two for some places of their own."""
+    line, rng = random_line(seed, full=True, stations=7), np.random.default_rng(2_000 + seed)
+    line.operators, line.carriers, line.bad[:] = [-1] * 7, [-1] * 7, 0
+    back, gates = {}, sorted(rng.choice(7, rng.integers(1, 4), replace=False).tolist())
+    for number, gate in enumerate(gates):
+        back[gate] = int(rng.integers(gates[number - 1] + 1 if number else 0, gate + 1))
+        line.bad[:, gate] = (rng.random(40) < 0.3) * rng.integers(1, 4, 40)
+        line.rework_to[gate], line.transfer[back[gate]] = back[gate], 0.0
+    for number, place in enumerate(sorted(set(range(1, 7)) - set(back.values()))[:2]):
+        line.carriers[place] = number
+    return line
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_rework_and_carriers_of_a_place_have_the_same_times_without_events_and_in_simpy(seed: int) -> None:
+    line = with_rework(seed)
+    expected, _ = simulate(line)
+    assert np.isfinite(expected).all()
+    np.testing.assert_array_equal(by_rework(line), by_events(line)[0])
+    np.testing.assert_allclose(by_rework(line), expected, rtol=0, atol=1e-9)  # seconds; sums in another order
 
 
 def plain(work: list[list[float]], **changes: Any) -> Line:
@@ -260,6 +283,53 @@ def test_a_line_that_breaks_down_or_stands_needs_no_events_and_has_the_times_it_
     found, expected = (
         replicate(each, plans, on_line=5, replications=60, seed=3, threads=2) for each in (fast, slow)
     )
+    np.testing.assert_array_equal(found, expected)
+    assert np.isfinite(found).all()
+
+
+FOUR = replace(
+    LINE, ratios=(), pools={"agvs": 1, "more": 2, "fitters": 1},
+    stations=tuple(Station(name=name, cycle_s=50, transfer_s=0 if name == "b" else 5) for name in "abcd"),
+)  # fmt: skip
+BACK = {"rework_permille": 300, "rework_s": 90}
+
+
+def four(**changes: dict[str, Any]) -> PlantLine:
+    return replace(
+        FOUR, stations=tuple(replace(each, **changes.get(each.name, {})) for each in FOUR.stations)
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "needs_events"),
+    [
+        (four(c=BACK | {"rework_to": "b"}), False),
+        (
+            four(b=BACK, d=BACK | {"rework_to": "c"}, c={"transfer_s": 0, "uptime_s": 900, "repair_s": 60}),
+            False,
+        ),
+        (four(c=BACK | {"rework_to": "b"}, d={"carriers": "agvs", "return_s": 9}), False),
+        (four(d={"carriers": "agvs", "return_s": 9}, b={"carriers": "more", "return_s": 9}), False),
+        (four(d={"carriers": "agvs"}, b={"carriers": "agvs"}), True),  # who asks first has it
+        (four(b={"operators": "fitters"}, d=BACK | {"rework_to": "b"}), True),
+        (four(c=BACK), True),  # who comes back may overtake one that is on its way there
+        (four(c=BACK | {"rework_to": "b"}, b={"carriers": "agvs"}), True),
+        (
+            four(c=BACK | {"rework_to": "b"}, d=BACK | {"rework_to": "b"}),
+            True,
+        ),  # two ways back share stations
+        (four(d=BACK | {"rework_to": "b"}, b=BACK), True),
+        (four(c=BACK | {"rework_to": "b", "spread_permille": 0}), True),  # two of a moment
+    ],
+)
+def test_rework_and_carriers_need_events_where_their_order_does_and_have_the_same_times_without(
+    line: PlantLine, *, needs_events: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays, plans = line_arrays(line, orders(40)), [list(range(40)), list(range(39, -1, -1))]
+    assert (arrays.needs_events, arrays.is_flow) == (needs_events, False)
+    found = replicate(arrays, plans, on_line=5, replications=60, seed=3, threads=2)
+    monkeypatch.setattr(LineArrays, "needs_events", True)
+    expected = replicate(arrays, plans, on_line=5, replications=60, seed=3, threads=2)
     np.testing.assert_array_equal(found, expected)
     assert np.isfinite(found).all()
 

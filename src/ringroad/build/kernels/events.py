@@ -1,5 +1,7 @@
 """When does each vehicle leave a line with rework, shared operators and carriers? Machine code.
 
+For lines that `flow.py` and `rework.py` do not know; those take a tenth to a fifth of the time.
+
 A heap of events, and a list of what each event makes possible at its moment; the list is worked off first in,
 first out. The rules, the same as those of the oracle in the tests:
 

@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineArrays:
-    """See `kernels/flow.py`, `kernels/events.py` and `kernels/replicas.py` for each."""
+    """See `kernels/flow.py`, `kernels/rework.py`, `kernels/events.py` and `kernels/replicas.py` for each."""
 
     mean: Floats
     factors: Floats
@@ -49,9 +49,30 @@ class LineArrays:
     stop: Floats
 
     @property
+    def is_flow(self) -> bool:
+        """Whether vehicles only follow each other: no rework, no shared operators, no carriers."""
+        return not ((self.refused > 0).any() or (self.plan[:, 1:3] >= 0).any())
+
+    @property
     def needs_events(self) -> bool:
-        """Whether the line is more than a flow line: rework, shared operators, carriers."""
-        return bool((self.refused > 0).any() or (self.plan[:, 1:3] >= 0).any())
+        """Whether the line has more than `kernels/rework.py` knows.
+
+        That is: operators, which are always asked for in order; carriers that bring vehicles to several places;
+        ways back that share a station, or end at a place with a way or a carrier to it; gates whose station has no
+        spread, since then what comes back and what waits may do so at one moment.
+        """
+        gates = np.flatnonzero(self.refused > 0)
+        ends = self.plan[gates, 3]
+        carriers = self.plan[1:, 2][self.plan[1:, 2] >= 0]
+        return bool(
+            (self.plan[:, 1] >= 0).any()
+            or len(set(carriers.tolist())) < len(carriers)
+            or (ends > gates).any()
+            or (ends[1:] <= gates[:-1]).any()
+            or (self.times[ends, 0] > 0).any()
+            or (self.plan[ends, 2] >= 0).any()
+            or (self.factors[gates, 0] == self.factors[gates, -1]).any()
+        )
 
 
 def line_arrays(

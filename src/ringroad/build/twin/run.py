@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from ringroad.build.kernels.replicas import run_events, run_flow
+from ringroad.build.kernels.replicas import run_flow, run_full
 from ringroad.build.twin.arrays import Floats, Ints, LineArrays
 from ringroad.kernel.errors import InvalidInput
 
@@ -82,11 +82,12 @@ def _run(
     crews = (arrays.crew_from, arrays.crews, arrays.crew_hold, arrays.wants)
     drawn = (*which, arrays.mean, arrays.factors, *enters)
     breaks = (arrays.up, arrays.down, arrays.stop, _breakdowns(arrays, *enters))
-    if arrays.needs_events:
-        run_events(*drawn, arrays.plan, arrays.times, arrays.pools, arrays.refused, *breaks, *crews, finish)
-    else:
+    if arrays.is_flow:
         places, transfer = arrays.plan[:, 0].copy(), arrays.times[:, 0].copy()
         run_flow(*drawn, places, transfer, *breaks, *crews, finish)
+    else:
+        given = (arrays.plan, arrays.times, arrays.pools, arrays.refused)
+        run_full(*drawn, *given, *breaks, *crews, arrays.needs_events, finish)
 
 
 def _breakdowns(arrays: LineArrays, release: Floats, ready: Floats) -> int:
