@@ -308,7 +308,7 @@ def test_vehicles_that_did_not_recover_are_a_setback_of_their_own(story: Story) 
     show(story, bad.vin, "2.0.0")  # it said that it rolled back
     assert recovery(story)[0] == "not_recovered"
     assert answer(story) == [FINDING]
-    assert get_finding(story.conn, FINDING).state_reason == "fix: 1 vehicles did not recover"
+    assert get_finding(story.conn, FINDING).state_reason == "fix: 1 vehicle did not recover"
     assert answer(story) == []
 
 

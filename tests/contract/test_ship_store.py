@@ -102,7 +102,7 @@ def test_a_plan_is_warned_of_vehicles_that_no_gateway_ever_heard_of_or_not_for_l
     (found,) = [each for each in plan.findings if each["code"] == "vehicles_unheard"]
     assert found["severity"] == "warning"
     assert (
-        "of 6 vehicles 2 were never heard of and 1 were last heard of before 2026-11-21 08:00 UTC"
+        "of 6 vehicles 2 were never heard of and 1 was last heard of before 2026-11-21 08:00 UTC"
         in found["message"]
     )
     heard = {each.vin: each.heard_at for each in reading.vehicles(story.conn)}
@@ -124,7 +124,7 @@ def test_a_plan_is_warned_of_the_hours_that_fleets_set_for_its_vehicles_and_of_n
     plan = story.plan(query=f"not vin = {vins[2]}", vehicle_deadline_s=86_400)
     (found,) = [each for each in plan.findings if each["code"].startswith("own_hours")]
     assert (found["code"], found["severity"]) == ("own_hours_no_time", "warning")
-    assert "leave 1 vehicles no time" in found["message"]
+    assert "leave 1 vehicle no time" in found["message"]
     assert "02:00-02:01" in found["message"]
 
 

@@ -99,7 +99,7 @@ def test_the_server_is_told_which_report_it_refused_and_the_vehicle_keeps_it(
     assert shown["reports_refused"] == 1
     assert shown["refused"][0]["report"]["id"] == kept.report.id
     assert run(["vehicle", "status", "--data", str(world.folder)], {}) == 0
-    assert "1 reports refused by the server" in capsys.readouterr().out
+    assert "1 report refused by the server" in capsys.readouterr().out
 
 
 def test_a_vehicle_keeps_polling_while_its_reports_are_refused(world: World) -> None:

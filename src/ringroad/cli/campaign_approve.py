@@ -11,9 +11,10 @@ from ringroad.cli.campaign_text import RECALL, plan_text
 from ringroad.cli.client import Client
 from ringroad.cli.groups import asks, confirm, example, with_client
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, problems, tail
+from ringroad.cli.tables import problems, tail
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.kernel.plurals import counted
 
 
 @click.command(

@@ -14,6 +14,7 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, confirm, example, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table
+from ringroad.kernel.plurals import counted
 
 
 @click.command("return", epilog=example("ringroad campaign return winter"))
@@ -40,9 +41,9 @@ def return_vehicles(shell: Shell, client: Client, *, campaign: str, yes: bool) -
     if not plan["vehicles"]:
         shell.show(plan, text=f"no vehicle of {row['name']} can go back; see why above")
         return EXIT_NO
-    confirm(f"Order {plan['vehicles']} vehicles of {row['name']} back?", yes=yes)
+    confirm(f"Order {counted(plan['vehicles'], 'vehicle')} of {row['name']} back?", yes=yes)
     done = client.post(path, {"sha256": plan["sha256"]})
-    shell.show(done, text=f"{done['vehicles']} vehicles of {row['name']} are ordered back")
+    shell.show(done, text=f"{counted(done['vehicles'], 'vehicle')} of {row['name']} ordered back")
     return 0
 
 

@@ -12,6 +12,7 @@ from ringroad.cli.tables import CELL_CHARS_MAX, details, exactly, size, table, t
 from ringroad.http.console.conduct import approval_lines, conduct_lines, waves_line
 from ringroad.http.console.decided import counted, decision_lines
 from ringroad.http.console.guard import gate_lines
+from ringroad.kernel import plurals
 from ringroad.kernel.hours import length_words
 from ringroad.ship.reason_words import (
     UNKNOWN_FOR_GOOD,
@@ -420,13 +421,12 @@ def gate_text(rows: Sequence[Row], *, last: bool = False) -> str:
 
 
 def _policy(gate: Row) -> str:
+    reports = plurals.counted(gate["reports_min"], "report")
     if gate.get("sequential"):
-        return f"at least {gate['reports_min']} reports" + (
-            f", soak {length_words(gate['soak_s'])}" if gate["soak_s"] else ""
-        )
+        return f"at least {reports}" + (f", soak {length_words(gate['soak_s'])}" if gate["soak_s"] else "")
     failed = f"{gate['failed_permille_max'] / 10:g} %"
     soak = f", soak {length_words(gate['soak_s'])}" if gate["soak_s"] else ""
-    return f"at most {failed} failed of at least {gate['reports_min']} reports{soak}"
+    return f"at most {failed} failed of at least {reports}{soak}"
 
 
 def _matches(counts: Row) -> str:

@@ -12,6 +12,7 @@ from ringroad.cli.groups import ClientGroup, example, limited, show_page, with_c
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table
 from ringroad.cli.uploads import upload
+from ringroad.kernel.plurals import counted
 
 
 @click.group("complaint", cls=ClientGroup)
@@ -29,7 +30,7 @@ def import_file(shell: Shell, client: Client, *, file: Path) -> None:
     """
     name = re.sub(r"[^A-Za-z0-9_.+-]", "_", file.name)[:150]
     done = upload(client, "/complaints/import", file, query={"name": name})
-    text = f"{done['rows']} rows: {done['new']} new, {done['duplicates']} known, {done['quarantined']} quarantined"
+    text = f"{counted(done['rows'], 'row')}: {done['new']} new, {done['duplicates']} known, {done['quarantined']} quarantined"
     if done["quarantined"]:
         text += "\nwhy: ringroad complaint quarantine"
     shell.show(done, text=text)

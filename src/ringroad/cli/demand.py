@@ -22,9 +22,10 @@ from ringroad.cli.groups import (
 )
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, exactly, table
+from ringroad.cli.tables import exactly, table
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import REQUEST_BYTES_MAX
+from ringroad.kernel.plurals import counted
 
 _PROGRAMME = click.option("--programme", help="The vehicle programme; default: the only one.")
 VEHICLE = "vehicle"  # how the vehicle itself is called where options are
@@ -189,7 +190,7 @@ def grade(shell: Shell, client: Client, *, programme: str | None) -> None:
 
 def taken_text(row: Mapping[str, Any]) -> str:
     """Return what became of a table."""
-    parts = [f"{row['rows']} rows: {row['new']} new", f"{row['repeated']} known"]
+    parts = [f"{counted(row['rows'], 'row')}: {row['new']} new", f"{row['repeated']} known"]
     parts += [f"{row[name]} {name}" for name in ("restated", "filled") if row[name]]
     return ", ".join(parts)
 

@@ -14,8 +14,9 @@ from ringroad.cli.diagnose_words import measured, show_answer, tree
 from ringroad.cli.errors import EXIT_WAITING
 from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, exactly, table
+from ringroad.cli.tables import exactly, table
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.plurals import counted
 
 OPERATION_WAIT_S = 150.0  # s; the vehicle gives an operation two minutes
 COUNTED = "times: at least; as often as the vehicle saw it begin, and has told so far. The ECU's own count may be higher"

@@ -16,6 +16,7 @@ from ringroad.cli.groups import example, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.tables import exactly, table, when
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.plurals import counted
 
 WATCH_LOOK_S = 1.0  # s between two looks for what came; each asks the server, none the vehicle
 WATCH_MORE_S = 15  # looks after the last reading is due
@@ -155,7 +156,8 @@ def logs(
     if out is not None:
         out.write_bytes(content)
         shell.show(
-            {"lines": lines, "bytes": len(content)}, text=f"{out}: {lines} lines, {len(content)} bytes"
+            {"lines": lines, "bytes": len(content)},
+            text=f"{out}: {counted(lines, 'line')}, {counted(len(content), 'byte')}",
         )
         return
     told = [msgspec.json.decode(line) for line in content.splitlines()]

@@ -23,8 +23,9 @@ from ringroad.cli.external import external_checks
 from ringroad.cli.settings import settings_page
 from ringroad.cli.shell import Shell
 from ringroad.cli.supervisor import check_var, read_state
-from ringroad.cli.tables import counted, size
+from ringroad.cli.tables import size
 from ringroad.kernel.errors import Corrupt, RingroadError, Unavailable
+from ringroad.kernel.plurals import counted
 from ringroad.signal.store_silence import read_silence
 from ringroad.storage.blobs import Blobs, Stored
 from ringroad.storage.broker import HOST, check_home, check_port, find_server

@@ -18,10 +18,10 @@ from ringroad.cli.groups import example, with_client
 from ringroad.cli.names import read_duration_s
 from ringroad.cli.shell import Shell
 from ringroad.cli.simulated import logging_to_file, run_until_told, shown, vehicles_folder
-from ringroad.cli.tables import counted
 from ringroad.cli.vehicle import is_running, journal_line
 from ringroad.kernel.errors import InvalidInput, NotFound, RingroadError
 from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.kernel.plurals import counted
 from ringroad.sim.assembly import BornVehicle, power_on
 from ringroad.sim.fleet import Fleet
 from ringroad.sim.plant import BORN

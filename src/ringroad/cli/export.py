@@ -12,8 +12,9 @@ import click
 from ringroad.cli.client import Client
 from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, size
+from ringroad.cli.tables import size
 from ringroad.kernel.errors import InvalidInput, Unavailable
+from ringroad.kernel.plurals import counted
 from ringroad.publish.tables import TABLES, cursor_of
 
 WHAT: Final = click.Choice(list(TABLES))

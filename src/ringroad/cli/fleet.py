@@ -23,6 +23,7 @@ from ringroad.http.console.conduct import state_told
 from ringroad.http.console.why import why_not_updating
 from ringroad.http.views import AssignmentView, VehicleResolutionView, VehicleView
 from ringroad.kernel.errors import NotFound
+from ringroad.kernel.plurals import counted
 from ringroad.ship.reason_words import reason_words
 
 
@@ -162,7 +163,7 @@ def time_zone(shell: Shell, client: Client, *, query: str, zone: str, programme:
     """
     body = {"query": query, "programme_id": programme_of(client, programme), "time_zone": zone}
     done = client.post("/vehicles/time-zone", body)
-    shell.show(done, text=f"{done['vehicles']} vehicles changed to {zone}")
+    shell.show(done, text=f"{counted(done['vehicles'], 'vehicle')} changed to {zone}")
 
 
 def _head(row: Mapping[str, Any]) -> str:

@@ -11,9 +11,10 @@ import click
 from ringroad.cli.client import Client
 from ringroad.cli.groups import example, with_client
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, details, exactly, table
+from ringroad.cli.tables import details, exactly, table
 from ringroad.http.auth import Role
 from ringroad.kernel.errors import Forbidden, NotFound
+from ringroad.kernel.plurals import counted
 
 
 @click.command("birth", epilog=example("ringroad fleet birth WRR1ZZZ00PA000001"))

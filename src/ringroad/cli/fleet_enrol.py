@@ -18,6 +18,7 @@ from ringroad.cli.shell import Shell
 from ringroad.cli.tables import table, tail, when
 from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.kernel.limits import REGISTRATIONS_MAX
+from ringroad.kernel.plurals import counted
 
 
 @click.command("register", epilog=example("ringroad fleet register vehicles.csv --tokens tokens.csv"))
@@ -55,11 +56,14 @@ def register(shell: Shell, client: Client, *, file: Path, programme: str | None,
     if tokens is not None:
         shell.show(
             {"registered": len(made), "tokens": str(tokens)},
-            text=f"{len(made)} vehicles registered; their one-time tokens are in {tokens}",
+            text=f"{counted(len(made), 'vehicle')} registered; their one-time tokens are in {tokens}",
         )
     else:
         lines = [f"{each['vin']}  {each['enrolment_token']}" for each in made]
-        shell.show(made, text="\n".join([*lines, f"{len(made)} vehicles registered; the tokens work once"]))
+        shell.show(
+            made,
+            text="\n".join([*lines, f"{counted(len(made), 'vehicle')} registered; the tokens work once"]),
+        )
 
 
 @click.command("invite", epilog=example("ringroad fleet invite WRR1ZZZ00PA000001"))

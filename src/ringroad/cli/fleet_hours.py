@@ -10,10 +10,11 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import example, with_client
 from ringroad.cli.names import read_at
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, table
+from ringroad.cli.tables import table
 from ringroad.http.console.why import hours_said
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.hours import find_zone
+from ringroad.kernel.plurals import counted
 
 
 @click.command(

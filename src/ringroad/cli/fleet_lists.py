@@ -16,9 +16,10 @@ from ringroad.cli.complete import complete_query
 from ringroad.cli.groups import EXIT_NO, ClientGroup, confirm, example, read_text, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, table, when
+from ringroad.cli.tables import table, when
 from ringroad.cli.uploads import upload
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.plurals import counted
 from ringroad.ship.lists import LIST_BYTES_MAX, read_list
 from ringroad.ship.query import point_at
 

@@ -18,6 +18,7 @@ from ringroad.cli.tables import exactly, table, tail
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.kernel.errors import InvalidInput, NotFound
 from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.kernel.plurals import counted
 from ringroad.sim.legs import sample_past
 
 _PROGRAMME = click.option("--programme", help="The vehicle programme; default: the only one.")
@@ -87,7 +88,7 @@ def announce(
         "order_ids": [each if each.startswith("order_") else client.find("/orders", each)["id"] for each in orders],
     }  # fmt: skip
     (row,) = client.post(f"/programmes/{programme_of(client, programme)}/shipments", {"shipments": [body]})
-    waits = f", {len(row['order_ids'])} orders wait for it" if row["order_ids"] else ""
+    waits = f", {counted(len(row['order_ids']), 'order', 'wait')} for it" if row["order_ids"] else ""
     shell.show(
         row, text=f"{name}: {part} by {leg}, due {exactly(row['milestones'][-1]['planned_at'])}{waits}"
     )
@@ -135,7 +136,7 @@ def lost(shell: Shell, client: Client, *, name: str, reason: str, programme: str
     row = client.post(f"/shipments/{row['id']}/lost", {"reason": reason})
     shell.show(
         row,
-        text=f"{name} is lost, {len(row['order_ids'])} orders are held until another is announced for them",
+        text=f"{name} is lost, {counted(len(row['order_ids']), 'order', 'are')} held until another is announced for them",
     )
 
 

@@ -32,10 +32,11 @@ from ringroad.cli.names import programme_of
 from ringroad.cli.plant_home import surroundings, vin_plant
 from ringroad.cli.shell import Shell
 from ringroad.cli.simulated import logging_to_file, run_until_told, shown, vehicles_folder
-from ringroad.cli.tables import counted, exactly, table, tail
+from ringroad.cli.tables import exactly, table, tail
 from ringroad.kernel.clock import Clock, new_secret
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, RingroadError
 from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.kernel.plurals import counted
 from ringroad.sim.api import TIMEOUT_S, Api
 from ringroad.sim.checks import StationChecks
 from ringroad.sim.end_of_line import LotOnLine, OutOf

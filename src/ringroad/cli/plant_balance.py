@@ -27,8 +27,9 @@ from ringroad.build.programme import PROGRAMME_BYTES_MAX, read_programme
 from ringroad.build.shop.prove import BUDGET_MAX, gap_permille
 from ringroad.cli.groups import EXIT_NO, example, read_text
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, table
+from ringroad.cli.tables import table
 from ringroad.kernel.errors import Corrupt
+from ringroad.kernel.plurals import counted
 
 SEED: Final = 1  # of the twin's luck; the same answer each time
 

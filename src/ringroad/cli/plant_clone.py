@@ -14,8 +14,9 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import example, read_text, with_client
 from ringroad.cli.plant_document import amount, between
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, table
+from ringroad.cli.tables import table
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.plurals import counted
 
 MESSAGE_BYTES_MAX: Final = 4 << 20  # of what a clone says; as the server takes
 

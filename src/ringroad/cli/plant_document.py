@@ -18,8 +18,9 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, example, read_bytes, read_text, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, details, exactly, table, when
+from ringroad.cli.tables import details, exactly, table, when
 from ringroad.kernel.errors import InvalidInput, NotFound, Unavailable
+from ringroad.kernel.plurals import counted
 
 HASH_CHARS = 12  # of a hash that are shown; the whole one is in --json
 

@@ -13,9 +13,10 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, example, read_text, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, exactly, table, tail
+from ringroad.cli.tables import exactly, table, tail
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.kernel.plurals import counted
 from ringroad.protocol.mes import MesEvent
 
 FILE_BYTES_MAX = 16 * 1024**2

@@ -25,9 +25,9 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import access_of, example, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.simulated import run_until_told
-from ringroad.cli.tables import counted
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import InvalidInput, RingroadError, Unavailable
+from ringroad.kernel.plurals import counted
 from ringroad.protocol.mes import MesEvent
 from ringroad.sim.api import TIMEOUT_S, Api
 

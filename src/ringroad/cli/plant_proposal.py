@@ -13,9 +13,10 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import ClientGroup, example, patient, wait_for, with_client
 from ringroad.cli.plant_clone import read_sums
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, table
+from ringroad.cli.tables import table
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.kernel.plurals import counted
 
 WHAT: Final = {"station": "one station", "balance": "work dealt out anew", "buffer": "more room"}
 

@@ -14,7 +14,8 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import ClientGroup, example, patient, read_text, wait_for, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, table
+from ringroad.cli.tables import table
+from ringroad.kernel.plurals import counted
 
 
 @click.group("work", cls=ClientGroup)

@@ -12,8 +12,9 @@ from ringroad.build.programme import PROGRAMME_BYTES_MAX, read_programme
 from ringroad.cli.client import Client
 from ringroad.cli.groups import ClientGroup, example, limited, read_text, show_page, with_client
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, details, exactly, table, when
+from ringroad.cli.tables import details, exactly, table, when
 from ringroad.kernel.errors import NotFound
+from ringroad.kernel.plurals import counted
 
 
 @click.group("programme", cls=ClientGroup)

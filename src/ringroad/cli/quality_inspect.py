@@ -11,8 +11,9 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import example, with_client
 from ringroad.cli.names import programme_of
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, exactly, table, tail
+from ringroad.cli.tables import exactly, table, tail
 from ringroad.kernel.errors import NotFound
+from ringroad.kernel.plurals import counted
 
 _PROGRAMME = click.option("--programme", help="The vehicle programme; default: the only one.")
 

@@ -28,9 +28,10 @@ from ringroad.cli.release_file import document_of_file, document_of_options, rea
 from ringroad.cli.release_import import import_release
 from ringroad.cli.release_key import keys
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import blocks, counted, details, exactly, problems, size, table, tail, when
+from ringroad.cli.tables import blocks, details, exactly, problems, size, table, tail, when
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.kernel.limits import METADATA_BYTES_MAX, PAGE_ROWS_MAX
+from ringroad.kernel.plurals import counted
 from ringroad.ship.reason_words import reason_words
 
 NAMES = ("version", "name")

@@ -16,9 +16,10 @@ from ringroad.cli.plant_events import FILE_BYTES_MAX, read_events
 from ringroad.cli.schedule_stops import resume, stop, stops
 from ringroad.cli.schedule_text import current_schedule, latency_text
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, details, exactly, table, tail
+from ringroad.cli.tables import details, exactly, table, tail
 from ringroad.kernel.errors import Unavailable
 from ringroad.kernel.limits import PAGE_ROWS_MAX
+from ringroad.kernel.plurals import counted
 
 ANSWER_S_MAX = 300.0  # seconds; the first answer on a machine compiles
 ANSWER_LOOK_S = 0.25  # seconds between two looks

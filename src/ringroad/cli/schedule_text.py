@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ringroad.cli.client import Client
-from ringroad.cli.tables import counted, tail
+from ringroad.cli.tables import tail
 from ringroad.kernel.errors import NotFound
+from ringroad.kernel.plurals import counted
 
 NAMED_MAX: Final = 5  # orders
 

@@ -14,8 +14,9 @@ from ringroad.build.sequence.problem import Level, Problem, Sequenced
 from ringroad.build.sequence.roadef import FILES, read_roadef, weighted
 from ringroad.cli.groups import example, read_text
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, table
+from ringroad.cli.tables import table
 from ringroad.kernel.errors import NotFound
+from ringroad.kernel.plurals import counted
 
 MOVES_DEFAULT: Final = 20_000_000  # some seconds
 MOVES_MAX: Final = 20_000_000_000

@@ -20,8 +20,9 @@ from ringroad.build.shop.replan import affected, replan_at
 from ringroad.cli.groups import example, read_text
 from ringroad.cli.shell import Shell
 from ringroad.cli.shop_plan import group as of_plant
-from ringroad.cli.tables import counted, table
+from ringroad.cli.tables import table
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.plurals import counted
 
 MOVES_DEFAULT: Final = 2_000_000  # some seconds
 MOVES_MAX: Final = 10_000_000_000

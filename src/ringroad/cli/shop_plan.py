@@ -13,8 +13,9 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, ClientGroup, example, patient, wait_for, with_client
 from ringroad.cli.names import read_duration_s
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, details, table, tail, when
+from ringroad.cli.tables import details, table, tail, when
 from ringroad.kernel.errors import InvalidInput, NotFound
+from ringroad.kernel.plurals import counted
 
 LATE_SHOWN: Final = 10
 ENDED: Final = ("done", "failed")

@@ -12,8 +12,9 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import ClientGroup, confirm, example, limited, read_text, show_page, with_client
 from ringroad.cli.shell import Shell
 from ringroad.cli.supervisor import prepare_var, read_state
-from ringroad.cli.tables import counted, exactly, table, when
+from ringroad.cli.tables import exactly, table, when
 from ringroad.kernel.errors import Conflict, InvalidInput
+from ringroad.kernel.plurals import counted
 from ringroad.storage.leaf import Credentials, read_credentials, store_credentials, stored_credentials
 from ringroad.storage.process import folder_error, write_private, write_whole
 from ringroad.storage.settings import Settings

@@ -83,11 +83,6 @@ def size(count: int) -> str:
     return f"{value:.2f} GB"
 
 
-def counted(number: int, noun: str) -> str:
-    """Return ``1 car`` or ``2 cars``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def problems(found: Sequence[Mapping[str, Any]]) -> str:
     """Lay out the findings of a check, those that block first."""
     order = {"blocking": 0, "warning": 1}

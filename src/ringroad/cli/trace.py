@@ -12,8 +12,9 @@ from ringroad.cli.client import Client
 from ringroad.cli.groups import EXIT_NO, ClientGroup, example, limited, show_page, with_client
 from ringroad.cli.names import programme_of, read_at
 from ringroad.cli.shell import Shell
-from ringroad.cli.tables import counted, details, table, tail, when
+from ringroad.cli.tables import details, table, tail, when
 from ringroad.kernel.errors import InvalidInput
+from ringroad.kernel.plurals import counted
 
 _PROGRAMME = click.option("--programme", help="The vehicle programme; default: the only one.")
 

@@ -19,6 +19,7 @@ from ringroad.cli import LaterGroup
 from ringroad.cli.tables import exactly, size
 from ringroad.kernel.clock import Clock, system_fraction
 from ringroad.kernel.errors import Conflict, InvalidInput, NotFound, Unavailable
+from ringroad.kernel.plurals import counted
 from ringroad.protocol.vehicle import Phase
 from ringroad.vehicle.address import parse_address
 from ringroad.vehicle.config import EcuConfig, VehicleConfig, check_not_rehearsed, on_board, read_config
@@ -123,7 +124,7 @@ def run(shell: Shell, folder: Path, page: str | None) -> None:
         observer=_narrator(shell, config),
         log=log,
     )
-    shell.say(f"vehicle {config.vin} with {len(config.ecus)} ECUs, server {config.server_url}")
+    shell.say(f"vehicle {config.vin} with {counted(len(config.ecus), 'ECU')}, server {config.server_url}")
     if config.diagnostics_http and config.diagnostics != "off":
         from ringroad.vehicle.diagnostics.face import BASE  # noqa: PLC0415 - most vehicles have none
 
@@ -420,7 +421,7 @@ def _status_text(value: dict[str, Any], folder: Path) -> str:
         f"{value['vin']}  {value['state']}{action}  ({'running' if value['running'] else 'not running'})",
         *(["  " + ": ".join(filter(None, (value["code"], value["detail"])))] if value["code"] else []),
         *(
-            [f"  {value['reports_refused']} reports refused by the server"]
+            [f"  {counted(value['reports_refused'], 'report')} refused by the server"]
             if value["reports_refused"]
             else []
         ),

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ringroad.kernel.hours import OwnHours, length_words, longest_s, longest_wait_s
+from ringroad.kernel.plurals import counted
 from ringroad.ship.calendar import check_calendar, shortest_s
 from ringroad.ship.claims import check_success
 from ringroad.ship.control import check_control
@@ -173,9 +174,9 @@ def _check_targets(plan: Plan) -> list[PlanFinding]:
             )
         )
     for verdict, severity, what in (
-        ("mismatch", Severity.WARNING, "do not fit the release"),
-        ("unknown", Severity.WARNING, "are not known well enough"),
-        ("already_installed", Severity.INFO, "already have it"),
+        ("mismatch", Severity.WARNING, ("do", "not fit the release")),
+        ("unknown", Severity.WARNING, ("are", "not known well enough")),
+        ("already_installed", Severity.INFO, ("have", "it already")),
     ):
         reasons: Counter[str] = Counter()
         for each in plan.resolved:
@@ -189,7 +190,9 @@ def _check_targets(plan: Plan) -> list[PlanFinding]:
             code = f"vehicles_{verdict}"
             findings.append(
                 PlanFinding(
-                    severity=severity, code=code, message=f"{reasons.total()} vehicles {what}: {named}"
+                    severity=severity,
+                    code=code,
+                    message=f"{counted(reasons.total(), 'vehicle', what[0])} {what[1]}: {named}",
                 )
             )
     return findings
@@ -203,7 +206,7 @@ def _check_known(plan: Plan) -> list[PlanFinding]:
     return [
         _warn(
             "targets_mostly_unknown",
-            f"of {unknown} vehicles too little is known to say, {matches} match",
+            f"of {counted(unknown, 'vehicle')} too little is known to say, {matches} match",
             hint="wait until they have reported, or ask for something that is known of them",
         )
     ]
@@ -250,7 +253,7 @@ def _check_certificates(plan: Plan, facts: CheckFacts) -> list[PlanFinding]:
         findings.append(
             _warn(
                 "vehicle_certificates_expire",
-                f"the certificates of {facts.certificates_ending} vehicles expire before {ends_at:%Y-%m-%d}, when the"
+                f"the certificates of {counted(facts.certificates_ending, 'vehicle')} expire before {ends_at:%Y-%m-%d}, when the"
                 " campaign ends at the earliest",
                 hint="let them renew it (POST /enrol/v1/<vin>/certificate with the one they have), or invite them again",
             )
@@ -285,7 +288,7 @@ def _check_waves(plan: Plan) -> list[PlanFinding]:
             findings.append(
                 _block(
                     "steps_with_ramp",
-                    f"{ways} vehicles need releases in between, and a budget of harm counts one update per vehicle",
+                    f"{counted(ways, 'vehicle', 'need')} releases in between, and a budget of harm counts one update per vehicle",
                     hint="use waves, or leave these vehicles out",
                 )
             )
@@ -295,7 +298,7 @@ def _check_waves(plan: Plan) -> list[PlanFinding]:
             PlanFinding(
                 severity=Severity.INFO,
                 code="steps_between",
-                message=f"{ways} vehicles get releases in between first; each step has a deadline of its own",
+                message=f"{counted(ways, 'vehicle', 'get')} releases in between first; each step has a deadline of its own",
             )
         )
     first, total = plan.wave_vehicles[0], sum(plan.wave_vehicles)
@@ -343,7 +346,7 @@ def _check_opening(plan: Plan) -> list[PlanFinding]:
         findings.append(
             _warn(
                 "reports_min_small",
-                f"wave {number} has {size} vehicles, and {outcomes} may open the next one",
+                f"wave {number} has {counted(size, 'vehicle')}, and {outcomes} may open the next one",
                 hint=f"ask for a tenth of it: reports_min {-(-size // REPORTS_PER_WAVE_MIN)}",
             )
         )
@@ -402,7 +405,7 @@ def _check_download_only(plan: Plan, facts: CheckFacts) -> list[PlanFinding]:
         findings.append(
             _block(
                 "download_needs_steps",
-                f"{by_steps} vehicles need another release first, which a plan that only downloads does not install",
+                f"{counted(by_steps, 'vehicle', 'need')} another release first, which a plan that only downloads does not install",
                 hint="ship that release first, or leave those vehicles out",
             )
         )
@@ -410,7 +413,7 @@ def _check_download_only(plan: Plan, facts: CheckFacts) -> list[PlanFinding]:
         findings.append(
             _warn(
                 "download_only_not_told",
-                f"{facts.skip_unknown} DDI devices never said that they honour skip; they are told nothing and count as"
+                f"{counted(facts.skip_unknown, 'DDI device')} never said that they honour skip; they are told nothing and count as"
                 " silent",
                 hint='a device says it by configData: "honours_skip": "true"',
             )
@@ -439,7 +442,7 @@ def _check_elsewhere(request: PlanRequest, facts: CheckFacts) -> list[PlanFindin
     findings = [
         _block(
             "other_open_campaign",
-            f"{count} vehicles are in campaign {facts.name(campaign)}",
+            f"{counted(count, 'vehicle', 'are')} in campaign {facts.name(campaign)}",
             hint="finish or abort it first, leave them out, or plan with another priority",
         )
         for campaign, count in sorted(blocking.items())
@@ -451,14 +454,14 @@ def _check_elsewhere(request: PlanRequest, facts: CheckFacts) -> list[PlanFindin
                 PlanFinding(
                     severity=Severity.INFO,
                     code="goes_first" if first else "goes_second",
-                    message=f"{count} vehicles are in campaign {facts.name(campaign)} too, which is served "
+                    message=f"{counted(count, 'vehicle', 'are')} in campaign {facts.name(campaign)} too, which is served "
                     f"{'after' if first else 'before'} this one",
                 )
             )
     findings.extend(
         _warn(
             "recall_takes_control",
-            f"{count} vehicles are held back by campaign {facts.name(campaign)} to compare with; the recall updates them",
+            f"{counted(count, 'vehicle', 'are')} held back by campaign {facts.name(campaign)} to compare with; the recall updates them",
         )
         for campaign, count in sorted(facts.held_elsewhere.items())
         if request.recall
@@ -467,7 +470,7 @@ def _check_elsewhere(request: PlanRequest, facts: CheckFacts) -> list[PlanFindin
         PlanFinding(
             severity=Severity.INFO,
             code="cancel_awaited",
-            message=f"{count} vehicles still have to confirm the cancel of campaign {facts.name(campaign)}; they start after it",
+            message=f"{counted(count, 'vehicle', 'have')} still to confirm the cancel of campaign {facts.name(campaign)}, and the update follows",
         )
         for campaign, count in sorted(facts.cancelling_elsewhere.items())
     )

@@ -30,6 +30,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from ringroad.kernel.plurals import counted
 from ringroad.ship.guard import MEANS, Metric, SequentialPolicy
 from ringroad.ship.model import PlanFinding, Severity
 from ringroad.ship.plan import PlanRequest
@@ -138,7 +139,12 @@ def _check_size(request: PlanRequest, *, held: int, treated: int) -> list[PlanFi
     sequential = request.gate.sequential
     if sequential is None or not sequential.compared:
         return (
-            [_warn("control_unused", f"{held} vehicles are held back, and no metric is compared with them")]
+            [
+                _warn(
+                    "control_unused",
+                    f"{counted(held, 'vehicle', 'are')} held back, and no metric is compared with them",
+                )
+            ]
             if held
             else []
         )
@@ -149,7 +155,7 @@ def _check_size(request: PlanRequest, *, held: int, treated: int) -> list[PlanFi
             _block(
                 "no_control_group",
                 f"nobody is held back to compare {names} with",
-                hint=f"a control group of {advised} vehicles, or of 20 % of a small fleet",
+                hint=f"a control group of {counted(advised, 'vehicle')}, or of 20 % of a small fleet",
             )
         ]
     findings = []
@@ -157,7 +163,7 @@ def _check_size(request: PlanRequest, *, held: int, treated: int) -> list[PlanFi
         findings.append(
             _warn(
                 "control_group_small",
-                f"{held} vehicles are held back; with fewer than {advised} a small rise is seen late or not at all",
+                f"{counted(held, 'vehicle', 'are')} held back; with fewer than {advised} a small rise is seen late or not at all",
                 hint="hold back more, or expect only gross regressions to halt",
             )
         )
@@ -192,7 +198,7 @@ def _check_power(request: PlanRequest, *, held: int, treated: int) -> list[PlanF
     return [
         _warn(
             "control_cannot_decide",
-            f"with {held} vehicles held back even {GROSS} times the accepted rate of {names} looks like chance until"
+            f"with {counted(held, 'vehicle')} held back even {GROSS} times the accepted rate of {names} looks like chance until"
             " every vehicle is updated",
             hint=f"hold back {enough}"
             if enough

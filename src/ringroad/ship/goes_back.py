@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 
+from ringroad.kernel.plurals import counted
 from ringroad.ship.model import PlanFinding, ReleaseFacts, Severity
 from ringroad.ship.plan import Plan
 
@@ -65,7 +66,7 @@ def check_rollback(plan: Plan) -> list[PlanFinding]:
         PlanFinding(
             severity=Severity.BLOCKING,
             code="no_rollback_image",
-            message=f"{count} vehicles run an image on in-place ECU {ecu} that cannot be fetched again",
+            message=f"{counted(count, 'vehicle', 'run')} an image on in-place ECU {ecu} that cannot be fetched again",
             hint="add the package they run, or leave these vehicles out",
         )
         for ecu, count in plan.no_rollback_image.items()

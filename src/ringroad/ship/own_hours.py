@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from ringroad.kernel.hours import OwnHours, length_words, longest_wait_s
+from ringroad.kernel.plurals import counted
 from ringroad.ship.model import PlanFinding, Severity
 from ringroad.ship.plan import Plan
 
@@ -42,7 +43,7 @@ def check_own_hours(plan: Plan, own: Mapping[OwnHours, int]) -> list[PlanFinding
             PlanFinding(
                 severity=Severity.WARNING,
                 code="own_hours_no_time",
-                message=f"the hours that their fleets set leave {sum(each for each, _ in shut)} vehicles no time for an"
+                message=f"the hours that their fleets set leave {counted(sum(each for each, _ in shut), 'vehicle')} no time for an"
                 f" installation of {length_words(install_s)} within their deadline, for example {_words(shut)}: they would count as"
                 " silent",
                 hint="give more time, leave them out, or ask their fleets for other hours: ringroad fleet hours --all",
@@ -53,7 +54,7 @@ def check_own_hours(plan: Plan, own: Mapping[OwnHours, int]) -> list[PlanFinding
             PlanFinding(
                 severity=Severity.INFO,
                 code="own_hours_put_off",
-                message=f"{sum(each for each, _ in late)} vehicles are put off by their fleets; whoever still is at the"
+                message=f"{counted(sum(each for each, _ in late), 'vehicle', 'are')} put off by their fleets; whoever still is at the"
                 " deadline is let go",
             )
         )

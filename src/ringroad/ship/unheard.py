@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from ringroad.kernel.plurals import counted
 from ringroad.ship.model import PlanFinding, Severity
 from ringroad.ship.plan import Plan, PlanRequest
 
@@ -37,15 +38,15 @@ def check_unheard(plan: Plan, unheard: Unheard) -> list[PlanFinding]:
     since = heard_before(plan.request, now=plan.facts_as_of)
     many = UNHEARD_PERMILLE * plan.count("match") <= vehicles * 1_000
     parts = [
-        (unheard.never, "were never heard of"),
-        (unheard.long_ago, f"were last heard of before {since:%Y-%m-%d %H:%M} UTC"),
+        (unheard.never, "never heard of"),
+        (unheard.long_ago, f"last heard of before {since:%Y-%m-%d %H:%M} UTC"),
     ]
-    said = " and ".join(f"{count} {what}" for count, what in parts if count)
+    said = " and ".join(f"{count} {'was' if count == 1 else 'were'} {what}" for count, what in parts if count)
     return [
         PlanFinding(
             severity=Severity.WARNING if many else Severity.INFO,
             code="vehicles_unheard",
-            message=f"of {plan.count('match')} vehicles {said}: who stays away until the deadline counts as silent",
+            message=f"of {counted(plan.count('match'), 'vehicle')} {said}: who stays away until the deadline counts as silent",
             hint="ringroad fleet show VIN says when each was last heard of; leave them out, or give them more time",
         )
     ]

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from ringroad.kernel.errors import Corrupt
 from ringroad.kernel.facts import HALTED_CAMPAIGN
+from ringroad.kernel.plurals import counted
 from ringroad.signal.detect import Key
 
 UPDATE_HALTED = "UPDATE-HALTED"  # stands where a fault code does; no vehicle reports it
@@ -146,7 +147,7 @@ def _reason(setback: Setback) -> str:
     if setback.kind == "not_recovered":
         counts = setback.body.get("vehicles")
         number = counts.get("not_recovered", 0) if isinstance(counts, Mapping) else 0
-        return f"{setback.campaign_name}: {number} vehicles did not recover"
+        return f"{setback.campaign_name}: {counted(number, 'vehicle')} did not recover"
     return f"{setback.campaign_name} was halted: {why}" if why else f"{setback.campaign_name} was halted"
 
 

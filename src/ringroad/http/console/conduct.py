@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from ringroad.kernel.hours import length_words, moment_words
+from ringroad.kernel.plurals import counted
 from ringroad.ship.retry import RETRY_WORDS
 
 # What a vehicle is told, by the kind of its action.
@@ -99,8 +100,8 @@ def approval_lines(document: Mapping[str, Any], gate: Iterable[tuple[str, str]])
     rules = "; ".join(f"{name}: {value}" for name, value in gate)
     return [
         ("query", str(request.get("query"))),
-        ("takes in", f"{counts.get('match', 0)} vehicles, {paced}"),
-        ("control group", f"{held} vehicles are held back" if held else "none"),
+        ("takes in", f"{counted(counts.get('match', 0), 'vehicle')}, {paced}"),
+        ("control group", f"{counted(held, 'vehicle', 'are')} held back" if held else "none"),
         *([("gate", rules)] if rules else []),
         *conduct_lines(document, whole=True),
     ]
