@@ -47,12 +47,28 @@ def gather(
         for row in marks.items():
             copy.write_row(row)
     given = {name: list(of) if isinstance(of, tuple) else of for name, of in asdict(asked_of(query)).items()}
-    SQL.fill_planned(conn, programme_id=programme_id, whole=whole, **given)
+    _fill(conn, programme_id=programme_id, whole=whole, marked=bool(marks), **given)
     SQL.measure_planned(conn)
     found = {row["vin"]: row for row in SQL.planned_populations(conn)}
     for vehicle in read_vehicles(conn, vins=list(found), latest=latest):
         row = found[vehicle.vin]
         yield Population(kind=bytes(row["kind"]), vehicles=row["vehicles"], vehicle=vehicle)
+
+
+def _fill(conn: Connection, *, programme_id: str | None, **given: object) -> None:
+    """Tell vehicles apart: those before the one in the middle in one process of the server, the others in another.
+
+    How many are on either side changes how long it takes, not what comes out.
+    """
+    middle = SQL.planned_middle(conn, programme_id=programme_id)
+    before = SQL.planned_between.sql.rstrip(" ;").replace("%(to_vin)s", "%(middle)s")
+    rest = SQL.planned_between.sql.rstrip(" ;").replace("%(from_vin)s", "%(middle)s")
+    SQL.read_in_halves(conn)
+    conn.execute(  # not INSERT, which reads with one process only
+        f"CREATE TEMP TABLE planned_vehicle AS {before} UNION ALL {rest}",
+        {"programme_id": programme_id, "middle": middle, "from_vin": "", "to_vin": None, **given},
+    )
+    SQL.read_as_before(conn)
 
 
 def forget(conn: Connection) -> None:
