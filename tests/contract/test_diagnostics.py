@@ -218,6 +218,12 @@ def test_a_technician_reads_and_clears_a_fault_of_a_vehicle_far_away(
         written = desk.call("PUT", "components/brake/data/0100", {"data": "0a0b0cff"}).json()
         assert (written["before_raw"], written["raw"]) == ("0a0b0c0d", "0a0b0cff")
         assert desk.call("PUT", "components/brake/data/0101", {"data": 2}).json()["before"] == 1
+        tested = desk.call("POST", "components/brake/operations/self-test/executions").json()
+        over = patient(lambda: _over(desk.call("GET", f"jobs/{tested['id']}").json()))
+        assert (over["status"], over["result"]) == (
+            "completed",
+            {"passed": True},
+        )  # nobody asked how it stands
         refused = desk.call("PUT", "components/brake/data/F190", {"data": "X"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_writable")
         assert desk.call("GET", "components/wheel").status_code == 404
@@ -242,8 +248,8 @@ def test_a_technician_reads_and_clears_a_fault_of_a_vehicle_far_away(
         patient(lambda: all(job["state"] == "answered" for job in desk.call("GET", "jobs").json()))
         kinds = desk.facts(session["id"])
         assert kinds[:2] == ["diagnosis.asked", "diagnosis.opened"]
-        assert kinds.count("diagnosis.requested") == 18
-        assert kinds.count("diagnosis.answered") == 19  # the last one: that the vehicle forgot the session
+        assert kinds.count("diagnosis.requested") == 19
+        assert kinds.count("diagnosis.answered") == 20  # the last one: that the vehicle forgot the session
         assert kinds.count("diagnosis.closed") == 1
         assert desk.writes(session["id"]) == [
             {"data": "0a0b0cff"}, {"before": "0a0b0c0d", "data": "0a0b0cff"},
@@ -264,6 +270,11 @@ def test_a_vehicle_that_is_offline_gets_the_request_when_it_comes_back(
         with on_the_road(tmp_path / "car", broker, policy="test"):
             job = patient(lambda: _answered(desk.client.get(where).json()))
         assert [each["name"] for each in job["answer"]["items"]] == ["gateway", "brake"]
+
+
+def _over(job: dict[str, Any]) -> dict[str, Any] | None:
+    said: dict[str, Any] = job["answer"]
+    return None if said["status"] == "running" else said
 
 
 def _answered(job: dict[str, Any]) -> dict[str, Any] | None:
@@ -407,6 +418,41 @@ def test_an_answer_of_another_vehicle_or_for_nobody_changes_nothing(pg_url: str)
             "expired",
             "cancelled",
         )
+
+
+@pytest.mark.parametrize(
+    ("vin", "execution"),
+    [
+        (1, {"id": "", "status": "completed"}),
+        (0, {"id": "ask_other", "status": "completed"}),
+        (0, {"id": "", "status": "running"}),
+        (0, "completed"),
+    ],
+)
+def test_only_its_own_vehicle_says_how_an_operation_ended_and_once(
+    pg_url: str, vin: int, execution: Any
+) -> None:
+    ids, now = SystemIds(), SystemClock().now()
+    with connect(pg_url) as conn:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        token_of(conn, "ole", Role.OPERATOR, permission="service")
+        _, job_id = ole_asks(conn)
+
+        def say(vin: str, body: dict[str, Any], *, final: bool = False) -> bool:
+            answer = DiagnosticAnswer(id=job_id, status=200, at=now, final=final, body=body)
+            with transaction(conn):
+                return store.accept_answer(conn, ids, vin=vin, answer=answer, now=now)
+
+        own = {"id": job_id, "status": "completed", "result": {}}
+        assert not say(VINS[0], {"execution": own})  # it has not answered that it runs
+        assert say(VINS[0], {"id": job_id, "status": "running"}, final=True)
+        if isinstance(execution, dict):
+            execution = {**execution, "id": execution["id"] or job_id}
+        assert not say(VINS[vin], {"execution": execution})
+        assert say(VINS[0], {"execution": own})
+        assert not say(VINS[0], {"execution": {**own, "status": "failed"}})
+        assert store.read_job(conn, vin=VINS[0], job_id=job_id).answer == own
 
 
 def ole_asks(conn: Connection, vin: str = VINS[0]) -> tuple[str, str]:

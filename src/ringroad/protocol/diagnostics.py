@@ -109,7 +109,8 @@ class DiagnosticRequest(Message, frozen=True, kw_only=True, omit_defaults=True):
 class DiagnosticAnswer(Message, frozen=True, kw_only=True, omit_defaults=True):
     """What the vehicle says to a request.
 
-    One that is not final says that it is at work, that the driver is asked, or what a cyclic subscription just read.
+    One that is not final says that it is at work, that the driver is asked, how an operation ended, or what a cyclic
+    subscription just read.
     """
 
     id: Ref
@@ -127,6 +128,17 @@ class CyclicEvent(msgspec.Struct, frozen=True, kw_only=True):
     values: Annotated[
         dict[Annotated[str, Meta(max_length=DATA_ID_CHARS_MAX)], dict[str, Any]], Meta(max_length=8)
     ]
+
+
+EXECUTION_ENDED: Final = frozenset({"completed", "failed", "stopped"})  # states of one that is over
+
+
+def ended_execution(answer: DiagnosticAnswer) -> dict[str, Any] | None:
+    """Return how an operation ended, where an answer that is not final says so of the request that began it."""
+    told = answer.body.get("execution")
+    if not isinstance(told, dict) or told.get("id") != answer.id or told.get("status") not in EXECUTION_ENDED:
+        return None
+    return told
 
 
 class BulkChunk(Message, frozen=True, kw_only=True):

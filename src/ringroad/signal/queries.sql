@@ -189,6 +189,11 @@ SELECT id FROM diagnostic_session
 UPDATE diagnostic_job SET state = 'answered', status = :status, answer = :answer, answered_at = :now
  WHERE id = :id AND vin = :vin AND state = 'queued';
 
+-- name: end_diagnostic_execution!
+UPDATE diagnostic_job SET answer = :answer, answered_at = :now
+ WHERE id = :id AND vin = :vin AND state = 'answered' AND method = 'POST' AND right(path, 11) = '/executions'
+   AND answer ->> 'status' = 'running';
+
 -- name: end_diagnostic_job!
 UPDATE diagnostic_job SET state = :state, answered_at = :now WHERE id = :id AND state = 'queued';
 

@@ -24,6 +24,7 @@ from ringroad.protocol.diagnostics import (
     Method,
     Scope,
     SessionWanted,
+    ended_execution,
     is_write,
     written_values,
 )
@@ -290,6 +291,11 @@ def accept_answer(conn: Connection, ids: Ids, *, vin: str, answer: DiagnosticAns
         now: when it came.
     """
     if not answer.final:
+        if ended := ended_execution(answer):
+            taken: int = SQL.end_diagnostic_execution(
+                conn, id=answer.id, vin=vin, answer=Jsonb(ended), now=now
+            )
+            return taken == 1
         return _take_event(conn, vin=vin, answer=answer)
     SQL.hold_session_of_job(conn, id=answer.id, vin=vin)  # before the request, as whoever ends a session does
     stored = SQL.answer_diagnostic_job(
@@ -320,15 +326,8 @@ def sweep(conn: Connection, ids: Ids, *, now: datetime) -> int:
     ended = 0
     for row in list(SQL.diagnostic_sessions_over(conn, now=now, rows_max=SWEEP_ROWS_MAX)):
         _end_session(
-            conn,
-            ids,
-            row["id"],
-            row["vin"],
-            kind=FactKind.DIAGNOSIS_EXPIRED,
-            state="expired",
-            actor=SYSTEM,
-            now=now,
-        )
+            conn, ids, row["id"], row["vin"], kind=FactKind.DIAGNOSIS_EXPIRED, state="expired", actor=SYSTEM, now=now
+        )  # fmt: skip
         ended += 1
     for row in list(SQL.diagnostic_jobs_over(conn, now=now, rows_max=SWEEP_ROWS_MAX)):
         _unanswered(conn, ids, row["session_id"], row["vin"], row["id"], state="expired", now=now)

@@ -233,8 +233,48 @@ def test_a_snapshots_time_is_shown_as_a_time() -> None:
     (fault,) = bench_of(jobs, NAMES).faults
     assert fault.details is not None
     first, second = fault.details["snapshots"][0]["data"]
-    assert (first["value"], first["unit"]) == ("2026-09-21 14:13 UTC", "")
+    assert (first["value"], first["unit"]) == ("2026-09-21 14:13:20 UTC", "")
     assert second["value"] == 4
+
+
+def test_an_operation_stands_as_it_ended_whoever_asked_meanwhile_and_each_has_its_line() -> None:
+    def began(number: int) -> dict[str, Any]:
+        return {
+            "id": f"ask_{number}", "component": "brake", "operation": "reset",
+            "started_at": f"2026-11-01T00:00:0{number}+00:00",
+        }  # fmt: skip
+
+    place = "/components/brake/operations/reset/executions"
+    first = job(1, place, {**began(1), "status": "completed"}, method="POST")  # as the vehicle told by itself
+    looked = job(2, f"{place}/ask_1", {**began(1), "status": "running"})  # it was asked before that was told
+    second = job(3, place, {**began(3), "status": "running"}, method="POST")
+    newer, older = bench_of([second, looked, first]).operations
+    assert (newer["id"], newer["status"], newer["over"]) == ("ask_3", "running", False)
+    assert (older["id"], older["status"], older["over"]) == ("ask_1", "completed", True)
+    assert older["began"] == NOW + timedelta(seconds=1)
+
+
+def test_a_restart_ends_the_modes_that_were_read_before_it() -> None:
+    listed = job(1, "/components", {"items": [{"name": "brake"}]})
+    mode = {"id": "session", "value": "extended", "values": ["default", "extended"]}
+    until = {"mode_expiration": (NOW + timedelta(minutes=1)).isoformat()}
+    read = job(2, "/components/brake/modes", {"items": [{**mode, **until}]})
+    said = {"id": "ask_3", "component": "brake", "operation": "reset", "status": "completed"}
+    reset = job(3, "/components/brake/operations/reset/executions", said, method="POST")
+    [line] = bench_of([listed, read, reset], now=NOW + timedelta(seconds=9)).components
+    assert [(each["value"], each["ended"]) for each in line.modes] == [("default", reset.answered_at)]
+    again = job(4, "/components/brake/modes/session", {"items": [{**mode, **until}]}, method="PUT")
+    [line] = bench_of([listed, read, reset, again], now=NOW + timedelta(seconds=9)).components
+    assert [each["value"] for each in line.modes] == ["extended"]
+
+
+def test_what_surrounded_a_fault_is_not_shown_of_the_one_that_came_after_a_clearing() -> None:
+    told = {"code": "P0A1F-00", "status": 9}
+    details = job(1, "/components/brake/faults/P0A1F-00", {**told, "environment_data": {"snapshots": []}})
+    cleared = job(2, "/components/brake/faults", {"cleared": "all", "left": []}, method="DELETE")
+    again = job(3, "/components/brake/faults", {"items": [told]})
+    [fault] = bench_of([details, cleared, again], known=["brake"]).faults
+    assert (fault.details, fault.details_at) == (None, None)
 
 
 def test_details_of_a_fault_are_stale_once_the_faults_were_read_again() -> None:

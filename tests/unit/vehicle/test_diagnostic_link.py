@@ -62,6 +62,25 @@ def test_a_request_that_is_sent_again_is_answered_again_and_done_once(tmp_path: 
     run(tmp_path, story)
 
 
+def test_how_an_operation_ended_is_told_by_itself_and_by_its_request_sent_again(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        await open_session(at)
+        await at.ask("POST", "/components/brake/locks")
+        request = at.request("POST", "/components/brake/operations/self-test/executions")
+        at.link.take(wire(request))
+        began, ended = await next_answer(at), await next_answer(at)
+        assert (began.final, began.body["status"]) == (True, "running")
+        assert (ended.id, ended.final) == (request.id, False)
+        told = ended.body["execution"]
+        assert (told["id"], told["status"], told["result"]) == (request.id, "completed", {"passed": True})
+        at.link.take(wire(request))
+        again = await next_answer(at)
+        assert (again.final, again.body) == (True, told)
+        assert at.link.answers.empty()
+
+    run(tmp_path, story)
+
+
 def test_a_change_that_was_cut_off_by_a_restart_is_told_as_unknown_and_not_begun_again(
     tmp_path: Path,
 ) -> None:
@@ -198,7 +217,7 @@ def test_what_does_not_read_back_stops_the_start(tmp_path: Path) -> None:
 def test_any_bytes_are_taken_without_harm(tmp_path_factory: pytest.TempPathFactory, payload: bytes) -> None:
     folder = tmp_path_factory.getbasetemp() / "any"
     link = DiagnosticLink(
-        SimpleNamespace(cyclic=SimpleNamespace()),  # type: ignore[arg-type]  # nothing of this reaches desk or sessions
+        SimpleNamespace(cyclic=SimpleNamespace(), executions=SimpleNamespace()),  # type: ignore[arg-type]  # nothing of this reaches desk or sessions
         None,  # type: ignore[arg-type]
         folder=folder,
         clock=SystemClock(),

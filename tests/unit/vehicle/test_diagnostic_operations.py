@@ -462,8 +462,8 @@ def test_one_operation_runs_on_a_component_and_can_be_stopped(tmp_path: Path) ->
             await at.ask("POST", SELF_TEST)
             at.desk.close("s1")  # and what a session began ends with it
         await asyncio.sleep(0)
-        assert not at.desk._executions._tasks or all(
-            task.cancelling() for task in at.desk._executions._tasks.values()
+        assert not at.desk.executions._tasks or all(
+            task.cancelling() for task in at.desk.executions._tasks.values()
         )
 
     run(tmp_path, story)

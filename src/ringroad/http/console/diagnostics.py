@@ -29,7 +29,7 @@ from ringroad.http.console.diagnostics_faults import (
 )
 from ringroad.http.console.diagnostics_locks import LockLine, lock_of
 from ringroad.http.console.diagnostics_modes import mode_of, modes_told
-from ringroad.http.console.diagnostics_updates import items_of, read_at, updates_of, updates_read_at
+from ringroad.http.console.diagnostics_updates import items_of, read_at, time_of, updates_of, updates_read_at
 from ringroad.http.console.render import page, short
 from ringroad.http.console.shared import Req, shown, url_of
 from ringroad.http.context import Ctx
@@ -37,7 +37,7 @@ from ringroad.http.diagnostics import releases_of, with_release
 from ringroad.http.faults import LOT_DAYS, history_of, lots_of
 from ringroad.http.views import EcuView
 from ringroad.kernel.errors import NotFound
-from ringroad.protocol.diagnostics import DATA_ID
+from ringroad.protocol.diagnostics import DATA_ID, EXECUTION_ENDED
 from ringroad.protocol.names import Names, data_name
 from ringroad.protocol.vehicle import TERMINAL_STATES
 from ringroad.signal import store_diagnostics as store
@@ -54,6 +54,7 @@ PART_LOTS_SHOWN: Final = 30  # lots with the largest share
 _DATA_ID: Final = re.compile(DATA_ID)
 _CODE: Final = re.compile(r"[PCBU][0-3][0-9A-F]{3}-[0-9A-F]{2}")
 ONLINE: Final = "Online"  # state of an ECU that answered
+RESTART: Final = "reset"  # of the operations
 SERIAL_MISMATCH: Final = "serial_mismatch"
 _ANSWERS: Final = re.compile(r"'([^']{1,64})' answers instead of")
 DID_CHARS: Final = 4  # of a data identifier in hex
@@ -276,11 +277,15 @@ def bench_of(
     jobs = sorted(jobs, key=lambda each: each.made_at)
     for job in jobs:
         if job.state == "answered" and job.status == 200 and job.answer is not None:
-            newest[job.path.strip("/")] = job  # taking and giving back a lock are both about the lock
+            path = job.path.strip("/")
+            if job.method == "DELETE" and path.endswith("/faults"):  # what surrounded them is gone with them
+                newest = {key: each for key, each in newest.items() if not key.startswith(f"{path}/")}
+            newest[path] = job  # taking and giving back a lock are both about the lock
     listed = items_of(newest.get("components"))
     names = [str(each.get("name", "")) for each in listed]
+    operations = _executions(jobs)
     lines = [
-        _component(name, entry, newest, names_of or {}, now=now)
+        _component(name, entry, newest, names_of or {}, now=now, restarted=_restarted(name, operations))
         for name, entry in zip(names, listed, strict=True)
         if name
     ]
@@ -304,7 +309,7 @@ def bench_of(
         for each in lines
     ]
     return Bench(
-        operations=_executions(newest),
+        operations=operations,
         components=lines,
         faults=fault_lines(told, newest, names_of or {}),
         updates=updates_of(newest),
@@ -358,33 +363,54 @@ def said_of(job: Job) -> str:
     return ""
 
 
-def _executions(newest: Mapping[str, Job]) -> list[Mapping[str, Any]]:
-    """Return each execution as it was last read."""
-    found: dict[str, tuple[datetime, Mapping[str, Any]]] = {}
-    for path, job in newest.items():
+def _executions(jobs: Iterable[Job]) -> list[Mapping[str, Any]]:
+    """Return each execution as it was last told, the newest first; `over` says whether it has ended. `jobs`: oldest first."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for job in jobs:
         said = job.answer or {}
-        if "/operations/" not in path or not isinstance(said.get("id"), str) or job.answered_at is None:
+        if "/operations/" not in job.path or not isinstance(said.get("id"), str) or job.status != 200:
             continue
-        before = found.get(said["id"])
-        if before is None or before[0] < job.answered_at:
-            found[said["id"]] = (job.answered_at, said)
-    return [said for _, said in sorted(found.values(), key=lambda each: each[0], reverse=True)]
+        over = said.get("status") in EXECUTION_ENDED
+        if over or not found.get(said["id"], {}).get("over"):
+            began = time_of(said.get("started_at"))
+            found[said["id"]] = {**said, "over": over, "began": began, "told_at": job.answered_at}
+    return list(found.values())[::-1]
+
+
+def _restarted(name: str, operations: Iterable[Mapping[str, Any]]) -> datetime | None:
+    """Return when an ECU was last seen to start again because it was told to."""
+    told = [
+        each["told_at"]
+        for each in operations
+        if (each.get("component"), each.get("operation"), each.get("status")) == (name, RESTART, "completed")
+    ]
+    return max((at for at in told if at is not None), default=None)
 
 
 def _component(
-    name: str, entry: Mapping[str, Any], newest: Mapping[str, Job], names_of: Names, *, now: datetime | None
+    name: str,
+    entry: Mapping[str, Any],
+    newest: Mapping[str, Job],
+    names_of: Names,
+    *,
+    now: datetime | None,
+    restarted: datetime | None,
 ) -> ComponentLine:
     path = f"components/{quote(name, safe='')}"
     shown_job = newest.get(path)
     said: Mapping[str, Any] = (shown_job.answer or {}) if shown_job is not None else {}
     modes = modes_told(path, newest)
+    if restarted is not None and (
+        modes is None or modes.answered_at is None or restarted < modes.answered_at
+    ):
+        restarted = None
     return ComponentLine(
         name=name, path=path, primary=entry.get("primary") is True, serial=str(entry.get("serial", "")),
         hardware=str(entry.get("hardware", "")), state=str(said.get("state", "")),
         version=str(said.get("software_version", "")), mode=str(said.get("mode", "")),
         read_at=shown_job.answered_at if shown_job is not None else None,
         version_at=shown_job.answered_at if shown_job is not None else None,
-        data=_data(name, path, newest, names_of), modes=[mode_of(each, now) for each in items_of(modes)], modes_at=modes.answered_at if modes else None, offers=_offers(entry),
+        data=_data(name, path, newest, names_of), modes=[mode_of(each, now, restarted) for each in items_of(modes)], modes_at=modes.answered_at if modes else None, offers=_offers(entry),
     )  # fmt: skip
 
 

@@ -145,5 +145,5 @@ def _readable(around: Any) -> Any:
         return around
     value = around.get("value")
     if around.get("unit") == SINCE_1970 and isinstance(value, int) and 0 <= value < UNIX_S_MAX:
-        return {**around, "value": f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M} UTC", "unit": ""}
+        return {**around, "value": f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S} UTC", "unit": ""}
     return {key: _readable(each) for key, each in around.items()}

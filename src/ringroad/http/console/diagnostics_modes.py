@@ -16,18 +16,22 @@ def modes_told(path: str, newest: Mapping[str, Job]) -> Job | None:
     return max(told, key=lambda job: job.answered_at or job.made_at, default=None)
 
 
-def mode_of(each: Mapping[str, Any], now: datetime | None) -> Mapping[str, Any]:
+def mode_of(
+    each: Mapping[str, Any], now: datetime | None, restarted: datetime | None = None
+) -> Mapping[str, Any]:
     """Return a mode as it is by `now`: one whose time is over fell back to its default, and `ended` says when.
 
     Args:
         each: as the vehicle listed it; of `values` the first is the default.
         now: None: nothing is over.
+        restarted: when its ECU started again since, which ends every mode.
     """
     may_be = each.get("values")
     default = may_be[0] if isinstance(may_be, list) and may_be else None
     until = time_of(each.get("mode_expiration"))
     if until is None or (default is not None and each.get("value") == default):
         return {**each, "until": None, "ended": None}  # the end of another mode of the same ECU
-    if now is not None and until <= now:
-        return {**each, "value": default or "–", "until": None, "ended": until}
+    ended = [at for at in (until, restarted) if at is not None and now is not None and at <= now]
+    if ended:
+        return {**each, "value": default or "–", "until": None, "ended": min(ended)}
     return {**each, "until": until, "ended": None}

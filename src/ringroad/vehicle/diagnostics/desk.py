@@ -79,7 +79,7 @@ class Desk:
         self._place = place
         self._sessions = sessions
         self._locks = place.orchestrator.ecus.locks
-        self._executions = Executions(place.clock)
+        self.executions = Executions(place.clock)
         self._texts = bulk.Texts()
         self.cyclic = Subscriptions(place.clock, self._value, allowed=self._is_open)
         self._modes = Modes(
@@ -100,19 +100,19 @@ class Desk:
         Raises:
             Unavailable: the disk cannot be used.
         """
-        if self._executions.sessions():
+        if self.executions.sessions():
             try:
                 self._require_standing()
             except Conflict as moving:
-                self._executions.halt(moving.message)
-        holding = self._executions.sessions() | self._modes.sessions() | self._locks.sessions()
+                self.executions.halt(moving.message)
+        holding = self.executions.sessions() | self._modes.sessions() | self._locks.sessions()
         holding |= self.cyclic.sessions()
         held = self._sessions.all(now=self._place.clock.now())
         for session_id in holding - {key for key, each in held.items() if each.state == "open"}:
             self._drop(session_id)
 
     def _drop(self, session_id: str) -> None:
-        self._executions.drop(session_id)
+        self.executions.drop(session_id)
         self._modes.drop(session_id)
         self._locks.drop(session_id)
         self._texts.drop(session_id)
@@ -120,7 +120,7 @@ class Desk:
 
     async def end(self) -> None:
         """Stop what runs; the vehicle shuts down."""
-        await self._executions.end()
+        await self.executions.end()
         await self.cyclic.end()
         await self._modes.end()
 
@@ -388,9 +388,9 @@ class Desk:
         operation = ask.names[1]
         operations.require_operation(operation)
         if ask.what == "executions":
-            return {"items": plain(self._executions.of(ask.component, operation))}
-        found = self._executions.get(ask.component, operation, ask.names[2])
-        return dict(plain(await self._executions.stop(found) if ask.what == "stop" else found))
+            return {"items": plain(self.executions.of(ask.component, operation))}
+        found = self.executions.get(ask.component, operation, ask.names[2])
+        return dict(plain(await self.executions.stop(found) if ask.what == "stop" else found))
 
     def _execute(self, ask: Ask, session: Session, execution_id: str) -> Body:
         ecu, operation = self._ecu(ask), ask.names[1]
@@ -408,7 +408,7 @@ class Desk:
             id=execution_id, component=ecu.name, operation=operation, session=session.id, by=session.by,
             status="running", started_at=self._place.clock.now(),
         )  # fmt: skip
-        return dict(plain(self._executions.start(begun, work)))
+        return dict(plain(self.executions.start(begun, work)))
 
     def _mode_list(self, ask: Ask) -> list[Body]:
         offered = MODES in self._known(self._ecu(ask)).offers

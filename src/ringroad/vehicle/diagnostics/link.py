@@ -31,6 +31,8 @@ from ringroad.protocol.diagnostics import (
     SessionWanted,
 )
 from ringroad.vehicle.diagnostics.desk import Desk
+from ringroad.vehicle.diagnostics.faults import plain
+from ringroad.vehicle.diagnostics.operations import Execution
 from ringroad.vehicle.diagnostics.refusal import refuse
 from ringroad.vehicle.diagnostics.sessions import Session, Sessions, no_of
 from ringroad.vehicle.diagnostics.testers import LOCAL
@@ -69,6 +71,7 @@ class DiagnosticLink:
         self._ended: frozenset[str] = frozenset()  # sessions that the server was told the driver ended
         self.answers: asyncio.Queue[bytes] = asyncio.Queue(ANSWERS_WAITING_MAX)
         desk.cyclic.tell = self._tell_event
+        desk.executions.tell = self._tell_end
 
     def take(self, payload: bytes) -> None:
         """Take one request from the wire; never waits, never raises."""
@@ -190,6 +193,26 @@ class DiagnosticLink:
             large = {**event, "values": {each: {"error": "too_large"} for each in event.get("values", {})}}
             told = msgspec.structs.replace(told, body={"event": large})
         self._say(told)
+
+    def _tell_end(self, ended: Execution) -> None:
+        """Publish how an operation ended, behind the answer that said that it runs; that one sent again says so, too."""
+        if ended.session.startswith(LOCAL):
+            return
+        body = plain(ended)
+        self._say(
+            DiagnosticAnswer(
+                id=ended.id, status=200, at=self._clock.now(), final=False, body={"execution": body}
+            )
+        )
+        told = self._known.get(ended.id)
+        if told is None:
+            return
+        told = msgspec.structs.replace(told, body=body)
+        self._remember(ended.id, told)
+        try:
+            self._note(ended.id, told)
+        except RingroadError as error:
+            _log.warning("vehicle.diagnostics_end_not_noted", code=error.code, reason=error.message)
 
     # Memory ----------------------------------------------------------------------------------------
 

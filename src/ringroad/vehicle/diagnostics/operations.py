@@ -143,10 +143,11 @@ def require_operation(operation: str) -> None:
 
 
 class Executions:
-    """The executions of one vehicle."""
+    """The executions of one vehicle. `tell` hears of each how it ended."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.tell: Callable[[Execution], None] = lambda _: None
         self._known: OrderedDict[str, Execution] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[Execution]] = {}  # of those that run
         self._stopping: set[str] = set()  # of those that run
@@ -247,6 +248,7 @@ class Executions:
             ended = msgspec.structs.replace(ended, error="; ".join(filter(None, (why, ended.error))))
         self._known[begun.id] = msgspec.structs.replace(ended, ended_at=self._clock.now())
         self._tasks.pop(begun.id, None)
+        self.tell(self._known[begun.id])
 
 
 async def _run(begun: Execution, work: Callable[[], Awaitable[Result]]) -> Execution:
