@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Tests wait for processes more than they compute: two workers for each core, of which each has its own engines.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); [ $$n -ge 2 ] && echo 4 || echo 2)
+CHECKS := $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format bench bench-hawkbit lock console-assets clean
@@ -46,14 +47,14 @@ firmware: .firmware/old/.installed .firmware/new/.installed
 demo: $(STAMP) firmware ## one whole lap on real engines; the console stays up (ONCE=1: ends with the lap)
 	@$(BIN)/ringroad demo $(if $(ONCE),--once) $(if $(SEED),--seed $(SEED))
 
-test: $(STAMP) firmware check ## every check and every test
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+# mypy is one process for a minute or two: the tests begin beside it.
+test: $(STAMP) firmware ## every check and every test
+	@($(CHECKS)) & checks=$$!; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS); tested=$$?; \
+	wait $$checks || { echo "error: a check failed" >&2; echo "hint: make check shows which" >&2; exit 1; }; exit $$tested
 
 check: $(STAMP) ## format, lint, types, imports, docs
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo
+	@$(CHECKS)
 	@$(BIN)/python -m pytest -q tests/acceptance/test_docs.py -m "not slow"
 
 format: $(STAMP) ## rewrite sources in the house format
