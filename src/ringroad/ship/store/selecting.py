@@ -20,6 +20,8 @@ from ringroad.ship.store.reading import SQL, read_vehicles, read_vocabulary
 from ringroad.storage.db import Connection
 from ringroad.storage.latest import Latest
 
+# What PostgreSQL looks for in each vehicle by a subquery, and therefore in no process but the first.
+LOOKED_INTO = ("vin_patterns", "tags", "tag_patterns", "attributes", "serial_patterns")
 EXAMPLES_LOOKED_AT = 1_000  # vehicles, the first by VIN; a rarer kind has one example
 
 
@@ -55,19 +57,22 @@ def gather(
         yield Population(kind=bytes(row["kind"]), vehicles=row["vehicles"], vehicle=vehicle)
 
 
-def _fill(conn: Connection, *, programme_id: str | None, **given: object) -> None:
+def _fill(conn: Connection, *, programme_id: str | None, marked: bool, **given: object) -> None:
     """Tell vehicles apart: those before the one in the middle in one process of the server, the others in another.
 
-    How many are on either side changes how long it takes, not what comes out.
+    How many are on either side changes how long it takes, not what comes out. Where PostgreSQL would give neither half to
+    another process, it reads all in one, and shares what it can.
     """
-    middle = SQL.planned_middle(conn, programme_id=programme_id)
-    before = SQL.planned_between.sql.rstrip(" ;").replace("%(to_vin)s", "%(middle)s")
-    rest = SQL.planned_between.sql.rstrip(" ;").replace("%(from_vin)s", "%(middle)s")
-    SQL.read_in_halves(conn)
-    conn.execute(  # not INSERT, which reads with one process only
-        f"CREATE TEMP TABLE planned_vehicle AS {before} UNION ALL {rest}",
-        {"programme_id": programme_id, "middle": middle, "from_vin": "", "to_vin": None, **given},
-    )
+    sql = SQL.planned_between.sql.rstrip(" ;")
+    asked = {"programme_id": programme_id, "marked": marked, "from_vin": "", "to_vin": None, **given}
+    halves = not marked and not any(given[name] for name in LOOKED_INTO)
+    if halves:
+        asked["middle"] = SQL.planned_middle(conn, programme_id=programme_id)
+        sql = (
+            f"{sql.replace('%(to_vin)s', '%(middle)s')} UNION ALL {sql.replace('%(from_vin)s', '%(middle)s')}"
+        )
+        SQL.read_in_halves(conn)
+    conn.execute(f"CREATE TEMP TABLE planned_vehicle AS {sql}", asked)  # INSERT reads with one process only
     SQL.read_as_before(conn)
 
 
