@@ -169,16 +169,19 @@ def test_who_may_not_diagnose_sees_who_did_and_nothing_to_press(
     faults = tuple(
         FaultRow(
             vin=vin, batch=number, index=0, programme="meridian", variant="v", at_us=to_us(at), ecu="brake",
-            code="C0040-64", status=status, software_version=version, snapshot="{}", clock="ok",
+            code="C0040-64", status=status, software_version=version, clock="ok",
+            snapshot='{"Vehicle.Powertrain.TractionBattery.StateOfCharge.Current": 76.5}',
             received_us=to_us(at), seq=1,
         )
         for number, (at, status, version) in enumerate(told, start=1)
     )  # fmt: skip
     samples = tuple(
         SampleRow(
-            vin=vin, batch=1, index=second, programme="meridian", variant="v", path="Vehicle.Speed", kind="float", text=None,
-            at_us=faults[0].at_us + second * 1_000_000, number=41.0 + second, clock="ok", received_us=to_us(now), seq=1,
+            vin=vin, batch=1, index=10 * number + second, programme="meridian", variant="v", path=path, kind="float",
+            text=None, at_us=faults[0].at_us + second * 1_000_000, number=41.0 + second, clock="ok",
+            received_us=to_us(now), seq=1,
         )
+        for number, path in enumerate(["Vehicle.Speed", *(f"Vehicle.Chassis.Axle.Row{row}.SteeringAngle" for row in range(6))])
         for second in range(-3, 3)
     )  # fmt: skip
     Lake(tmp_path / "lake").write(Rows(samples=samples, faults=faults, exposure=()), first_seq=1, last_seq=1)
@@ -196,7 +199,17 @@ def test_who_may_not_diagnose_sees_who_did_and_nothing_to_press(
         expect(page.get_by_role("cell", name="1.0, 1.1")).to_be_visible()
         page.get_by_text("Seconds before and after").click()
         expect(page.get_by_role("cell", name="fault", exact=True)).to_be_visible()
-        expect(page.get_by_role("cell", name="41", exact=True)).to_be_visible()
+        expect(page.get_by_role("cell", name="41", exact=True).first).to_be_visible()
+        page.get_by_text("1 signal at that moment").click()
+        expect(page.get_by_text("76.5", exact=True)).to_be_in_viewport()
+        for width in (1280, 820):  # seven signals scroll in their own table, and the history stays as it is
+            page.set_viewport_size({"width": width, "height": 900})
+            around, history = (
+                page.locator("table").filter(has_text=words).last for words in ("Axle.Row5", "On software")
+            )
+            wide, room = history.evaluate("each => [each.offsetWidth, each.parentElement.clientWidth]")
+            assert wide <= room, f"{wide} px in {room} px"
+            assert around.evaluate("each => each.parentElement.clientWidth") > room - 60
         page.get_by_text("Who else, by software and lot").click()
         expect(page.get_by_text("the vehicles have no birth record with parts")).to_be_visible()
         assert page.get_by_role("button", name="Ask the vehicle").count() == 0

@@ -23,8 +23,10 @@ def history(frame: dict[str, float]) -> str:
 
 
 def test_one_signal_is_one_and_the_count_of_a_history_is_said_to_be_a_least_one() -> None:
-    assert "<summary>1 signal</summary>" in history({"Vehicle.Speed": 4})
-    assert "<summary>2 signals</summary>" in history({"Vehicle.Speed": 4, "Vehicle.TraveledDistance": 5})
+    assert "<summary>1 signal at that moment</summary>" in history({"Vehicle.Speed": 4})
+    two = history({"Vehicle.Speed": 4, "Vehicle.TraveledDistance": 5})
+    assert "<summary>2 signals at that moment</summary>" in two
+    assert "<dt>Speed</dt><dd>4" in two
     assert "at least; as often as the vehicle saw it begin" in history({})
 
 
