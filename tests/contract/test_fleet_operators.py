@@ -229,6 +229,9 @@ def test_a_fleet_is_told_the_date_of_a_wave_that_has_vehicles_of_it(floor: Floor
         True,
         False,
     )
+    with transaction(floor.conn):
+        floor.conn.execute("UPDATE campaign SET state = 'halted' WHERE id = %s", (floor.world.campaign_id,))
+    assert "2099-01-11" not in floor.fleet.get(f"/campaigns/{floor.world.campaign_id}").text
 
 
 def test_a_vehicle_that_leaves_the_list_leaves_the_fleet(floor: Floor) -> None:

@@ -28,10 +28,10 @@ _WORDS: Final[Mapping[str, str]] = MappingProxyType({
     "attempts_max": "attempts", "first_s": "after", "last_s": "after at most", "reasons": "when it fails by",
     "stratify_by": "dealt evenly by", "rollback_installed": "return after a halt", "seed": "seed of the lot",
     "consent": "asks the driver", "consent_phases": "asks before", "wave_vehicles": "vehicles of each wave",
-    "install_s_estimate": "time to install", "counts": "vehicles",
+    "install_s_estimate": "time to install", "counts": "vehicles", "harm_counts": "over",
 })  # fmt: skip
 _CODES: Final = frozenset(
-    {"urgency", "late_joiners", "reasons", "counts"}
+    {"urgency", "late_joiners", "reasons", "harm_counts"}
 )  # fields whose values are names of ours
 _UNIT: Final = re.compile(r"_(s|permille|ppm|milli)(?=_|$)")
 
@@ -119,7 +119,10 @@ def takes_part(place: str | None) -> bool:
 
 
 def _fields(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    request = document.get("request") or {}
+    request = dict(document.get("request") or {})
+    if request.get("ramp"):
+        ramp = {"counts": "in_flight"} | request["ramp"]
+        request["ramp"] = {"harm_counts" if name == "counts" else name: value for name, value in ramp.items()}
     yield from _flat("", request)
     yield from _flat("", {name: value for name, value in document.items() if name != "request"})
 

@@ -320,6 +320,7 @@ def four(**changes: dict[str, Any]) -> PlantLine:
         ),  # two ways back share stations
         (four(d=BACK | {"rework_to": "b"}, b=BACK), True),
         (four(c=BACK | {"rework_to": "b", "spread_permille": 0}), True),  # two of a moment
+        (four(c=BACK | {"rework_to": "b", "rework_s": 0}), True),
     ],
 )
 def test_rework_and_carriers_need_events_where_their_order_does_and_have_the_same_times_without(

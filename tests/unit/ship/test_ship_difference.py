@@ -86,6 +86,15 @@ def test_no_name_of_ours_and_no_bare_number_of_seconds_is_shown() -> None:
     assert not [field for field, *_ in found if re.search(r"\b(s|permille|ppm|milli|max|min)\b", field)]
 
 
+def test_a_budget_that_says_of_whom_it_counts_is_compared_with_one_of_before() -> None:
+    gate = GatePolicy(sequential=SequentialPolicy())
+    plain, of_before = (document(PlanRequest(query="all", gate=gate, ramp=HarmBudget())) for _ in range(2))
+    del of_before["request"]["ramp"]["counts"]
+    assert changed(of_before, plain) == []
+    whole = document(PlanRequest(query="all", gate=gate, ramp=HarmBudget(counts="whole_campaign")))
+    assert changed(of_before, whole) == [("budget of harm: over", "in flight", "whole campaign")]
+
+
 def test_counts_and_waves_that_follow_are_told_too() -> None:
     assert changed(document(), document(counts={"match": 5, "control": 0}, wave_vehicles=[1, 4])) == [
         ("vehicles: match", "4", "5"), ("vehicles of each wave", "1, 3", "1, 4"),

@@ -59,7 +59,7 @@ class LineArrays:
 
         That is: operators, which are always asked for in order; carriers that bring vehicles to several places;
         ways back that share a station, or end at a place with a way or a carrier to it; gates whose station has no
-        spread, since then what comes back and what waits may do so at one moment.
+        spread or whose rework takes no time, since then what comes back and what waits may do so at one moment.
         """
         gates = np.flatnonzero(self.refused > 0)
         ends = self.plan[gates, 3]
@@ -72,6 +72,7 @@ class LineArrays:
             or (self.times[ends, 0] > 0).any()
             or (self.plan[ends, 2] >= 0).any()
             or (self.factors[gates, 0] == self.factors[gates, -1]).any()
+            or (self.times[gates, 2] <= 0).any()
         )
 
 

@@ -43,6 +43,7 @@ from ringroad.ship.reason_words import (
     is_harm_elsewhere,
     reason_words,
 )
+from ringroad.ship.store.pausing import ENDED
 from ringroad.storage.db import Connection
 
 OPEN = ("pending", "offered", "active", "cancelling")
@@ -312,7 +313,7 @@ def planned_waves(plan: PlanView | None) -> list[dict[str, Any]]:
 
 def dated(rows: list[dict[str, Any]], c: CampaignView, plan: PlanView | None) -> list[dict[str, Any]]:
     """Return the waves, each that is to come with its date, if it has one (`opens_at`)."""
-    request = (plan.document.get("request") or {}) if plan else {}
+    request = (plan.document.get("request") or {}) if plan and c.state not in ENDED else {}
     asked = [] if request.get("ramp") else (request.get("waves") or [])
     dates = {number: size.get("not_before") for number, size in enumerate(asked, 1) if c.wave < number}
     return [row | {"opens_at": _instant(dates.get(row["wave"]))} for row in rows]
