@@ -58,6 +58,7 @@ from ringroad.build.station_times import StationTime
 from ringroad.build.store import baseline_targets, get_baseline, get_programme
 from ringroad.build.store_birth import get_birth
 from ringroad.build.store_plant import current_schedule, get_order, replan, waiting_orders
+from ringroad.build.store_stops import begin_stop
 from ringroad.build.store_times import take_times
 from ringroad.http.auth import Role
 from ringroad.kernel.clock import new_secret
@@ -802,9 +803,21 @@ def test_an_admin_makes_a_plant_a_site_and_everybody_sees_how_it_is_connected(
         assert ask("POST", "/sites", viewer, json={"plant_id": SITE}).status_code == 403
         assert ask("POST", "/sites", json={"plant_id": "nowhere"}).status_code == 404
         assert ask("POST", "/sites", json={"plant_id": "No.Name"}).status_code == 422
+        made_first = ask("POST", "/sites", json={"plant_id": SITE}).json()
+        assert ask("DELETE", f"/sites/{SITE}").status_code == 200
+        with connect(pg_url) as conn, transaction(conn):
+            on_line = new_order(conn)
+            new_order(conn)
+            store_plant.start_order(conn, IDS, order_id=on_line, actor="tester", now=CLOCK.now())
+            begin_stop(
+                conn, IDS, programme_id="wren", station="marriage", kind="breakdown", reason="robot 3",
+                actor="tester", now=CLOCK.now(),
+            )  # fmt: skip
         made = ask("POST", "/sites", json={"plant_id": SITE, "address": "hub.example.com:7422"}).json()
         given = read_credentials(made["credentials"], what="answer")
         assert (given.site, given.hub) == (SITE, "hub.example.com:7422")
+        assert (made_first["on_line"], made_first["standing"]) == ([], [])
+        assert (made["on_line"], made["standing"]) == ([on_line], ["marriage"])
         with lookup_in(lambda: connect(pg_url)) as lookup:
             assert lookup([user_of(SITE)]) == {user_of(SITE): hashlib.sha256(given.token.encode()).digest()}
         (shown,) = ask("GET", "/sites", viewer).json()

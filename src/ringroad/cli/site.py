@@ -45,6 +45,7 @@ def add(shell: Shell, client: Client, *, plant: str, out: Path, address: str | N
     """Let a plant be a site, and write what it shows its hub.
 
     Again: new credentials, and the old ones end. For admins.
+    Vehicles that are on its lines go on there, see the answer.
     """
     if out.exists():
         raise InvalidInput(f"{out} exists", hint="choose another file; credentials are not written over")
@@ -54,9 +55,26 @@ def add(shell: Shell, client: Client, *, plant: str, out: Path, address: str | N
     except OSError as error:
         raise folder_error(error, out) from error
     shell.show(
-        {"site": plant, "hub": made["hub"], "credentials": str(out)},
-        text=f"{plant} is a site of {made['hub']}\nits credentials: {out}, a secret; there: ringroad site join {out.name}",
-    )
+        {
+            "site": plant, "hub": made["hub"], "credentials": str(out), "on_line": made["on_line"],
+            "standing": made["standing"],
+        },
+        text=f"{plant} is a site of {made['hub']}{under_way_text(made)}\n"
+        f"its credentials: {out}, a secret; there: ringroad site join {out.name}",
+    )  # fmt: skip
+
+
+def under_way_text(made: dict[str, Any]) -> str:
+    """Say what was under way on the lines of a new site, and what becomes of it."""
+    told = ""
+    if made["on_line"]:
+        told += f"\non its lines: {counted(len(made['on_line']), 'vehicle')}, which the site is told of: finish them there, not here"
+    if made["standing"]:
+        told += (
+            f"\nstill stands: {', '.join(made['standing'])}; the site is not told of it, stop it there, and end it here:"
+            f" ringroad schedule resume {made['standing'][0]}"
+        )
+    return told
 
 
 @group.command("join", epilog=example("ringroad --var leipzig site join leipzig.json"))

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from ringroad.build.site import store, store_aside, store_births, store_keys
 from ringroad.build.site.flash import Held, Stand
+from ringroad.build.site.store_handover import handed_over
 from ringroad.build.site.store_held import LineHolds, no_news, read_held
 from ringroad.build.site.store_up import try_again
 from ringroad.http import site_births
@@ -121,6 +122,8 @@ class SiteCredentials(msgspec.Struct, frozen=True, kw_only=True):
     site: str
     hub: str
     credentials: str  # the file for `ringroad site join`
+    on_line: list[str] = []  # orders whose vehicles are on its lines: they go on there
+    standing: list[str] = []  # its stations that stand: a site is not told of stops from before
 
 
 class LineFlash(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,6 +188,7 @@ def add_site(ctx: Ctx, request: Req, data: JSONBody[NewSite]) -> SiteCredentials
         store.add_site(
             conn, ctx.ids, site_id=data.plant_id, token=token, actor=request.user.name, now=ctx.clock.now()
         )
+        under_way = handed_over(conn, data.plant_id)
     ca = (ctx.settings.pki / "ca.pem").read_text("ascii")
     host = hub.rpartition(":")[0]
     with ctx.connection() as conn:
@@ -194,7 +198,10 @@ def add_site(ctx: Ctx, request: Req, data: JSONBody[NewSite]) -> SiteCredentials
         director_root=roots.get("director", ""), server_url=f"https://{host}:{ctx.settings.https_port}",
         mqtt=f"{host}:{ctx.settings.mqtt_port}",
     )  # fmt: skip
-    return SiteCredentials(site=data.plant_id, hub=hub, credentials=given.to_text())
+    return SiteCredentials(
+        site=data.plant_id, hub=hub, credentials=given.to_text(), on_line=list(under_way.on_line),
+        standing=list(under_way.standing),
+    )  # fmt: skip
 
 
 @route("DELETE", "/sites/{site_id:str}", role=Role.ADMIN, tag="build", errors=[404])
