@@ -63,7 +63,9 @@ def parse_range(text: str, size: int) -> tuple[int, int] | None:
     if last < first and found[2]:
         return None
     if first >= size:
-        raise InvalidInput(f"the data ends at byte {size}", code="range")
+        raise InvalidInput(
+            f"the data ends at byte {size}", code="range", hint="ask for a range that begins before it"
+        )
     return first, min(last + 1, size)
 
 

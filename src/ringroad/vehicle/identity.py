@@ -186,7 +186,8 @@ def _running_image(
             return listed
         if fresh:
             return UnlistedImage(sha256=running)
-    raise Unavailable(f"{ecu.name} runs an unknown image {running[:12]}", code="manifest_unknown_image")
+    what = f"an unknown image {running[:12]}" if running else "no software"
+    raise Unavailable(f"{ecu.name} runs {what}", code="manifest_unknown_image")
 
 
 def _running(inventory: Inventory) -> dict[str, str]:

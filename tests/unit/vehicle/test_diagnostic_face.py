@@ -193,6 +193,7 @@ def test_nobody_is_answered_without_a_token_or_under_another_name(
             answer = await tester.ask("GET", path, headers=headers)
             assert answer[0] == status
             assert "brake" not in str(answer)
+            assert answer[1]["error"]["hint"]
         assert not (at.folder / AUDIT_NAME).exists()
 
     run(tmp_path, story)

@@ -109,11 +109,15 @@ class DiagnosticFace:
         """Answer one request; `names`: what it may call this host."""
         if request.headers.get("host", "").lower() not in names:
             return _refusal(
-                HTTPStatus.MISDIRECTED_REQUEST, "forbidden", "host", "this address has another name"
-            )
+                HTTPStatus.MISDIRECTED_REQUEST, "forbidden", "host", "this address has another name",
+                hint="name it in the request as diagnostics_http does",
+            )  # fmt: skip
         tester = self._tester(request)
         if tester is None:
-            why = _refusal(HTTPStatus.UNAUTHORIZED, "forbidden", "no_token", "who is asking?")
+            why = _refusal(
+                HTTPStatus.UNAUTHORIZED, "forbidden", "no_token", "who is asking?",
+                hint="Authorization: Bearer TOKEN, as ringroad vehicle tester add printed it",
+            )  # fmt: skip
             return replace(why, headers={"WWW-Authenticate": "Bearer"})
         path, _, query = request.path.partition("?")
         asked_id = self._around.ids.new("ask")
@@ -398,8 +402,8 @@ def _of_desk(answer: DiagnosticAnswer, *, begun: str = "") -> Answer:
     return _json(HTTPStatus(answer.status), answer.body)
 
 
-def _refusal(status: HTTPStatus, kind: str, code: str, message: str) -> Answer:
-    return _json(status, {"error": {"kind": kind, "code": code, "message": message, "hint": ""}})
+def _refusal(status: HTTPStatus, kind: str, code: str, message: str, *, hint: str) -> Answer:
+    return _json(status, {"error": {"kind": kind, "code": code, "message": message, "hint": hint}})
 
 
 def _json(status: HTTPStatus, body: Mapping[str, Any], *, location: str = "") -> Answer:
