@@ -179,7 +179,7 @@ def plan(
         "generation": row["generation"],
     }
     body |= conduct_body(more)
-    asked = guard_body(more)
+    asked = guard_body(more, waves=bool(waves))
     if "sequential" in asked:
         body["gate"]["sequential"] = asked.pop("sequential")
     body |= asked

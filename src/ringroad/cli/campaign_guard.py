@@ -66,11 +66,15 @@ def guarded(command: F) -> F:
     return command
 
 
-def guard_body(given: Mapping[str, Any]) -> dict[str, Any]:
+def guard_body(given: Mapping[str, Any], *, waves: bool = False) -> dict[str, Any]:
     """Return what the options ask of a plan: ``control``, ``ramp`` and, for the gate, ``sequential``.
 
+    Args:
+        given: the options.
+        waves: whether waves are asked for too.
+
     Raises:
-        InvalidInput: an option cannot be read, or needs `--control`.
+        InvalidInput: an option cannot be read, needs `--control`, or sets the pace beside waves.
     """
     asked = {name for name, value in given.items() if value}
     if not asked:
@@ -79,6 +83,10 @@ def guard_body(given: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidInput(
             f"--{min(asked).replace('_', '-')} needs a control group",
             hint="--control 20000, or --control 20%",
+        )
+    if waves and "harm" in asked:
+        raise InvalidInput(
+            "a budget of harm sets the pace: it has no waves", hint="leave --wave out, or --harm"
         )
     for option in ("reaction", "harm_counts"):
         if option in asked and "harm" not in asked:

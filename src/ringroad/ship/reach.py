@@ -1,4 +1,4 @@
-"""How far may a budget of harm that counts over the whole campaign let a good update come? Pure.
+"""What does a budget of harm bound, and how far may a good update come under one that counts over all? Pure.
 
 What is to be expected of an update that is as good as what runs: no luck in either arm, everyone begins at once, one
 window after the other. The product's own bound and budget decide how many each window may take in.
@@ -19,7 +19,7 @@ WINDOWS_MAX = 60  # windows of a vehicle; a campaign that takes longer is not to
 
 
 def check_budget(request: PlanRequest, *, held: int, treated: int) -> list[PlanFinding]:
-    """Say how far a budget of harm lets a good update come, where it counts over the whole campaign.
+    """Say what a budget of harm bounds; of one over the whole campaign, how far it lets a good update come.
 
     Args:
         request: of the plan.
@@ -27,8 +27,18 @@ def check_budget(request: PlanRequest, *, held: int, treated: int) -> list[PlanF
         treated: vehicles that the release is offered to.
     """
     budget, policy = request.ramp, request.gate.sequential
-    if budget is None or policy is None or not budget.whole or not held or not treated:
+    if budget is None or policy is None or not held or not treated:
         return []
+    if not budget.whole:
+        return [
+            PlanFinding(
+                severity=Severity.INFO,
+                code="budget_in_flight",
+                message=f"a budget of {budget.harmed_last} bounds what vehicles suffer beyond control while they are watched;"
+                " over the whole campaign it bounds what is proved, and more may be suffered before it is",
+                hint="--harm-counts whole-campaign bounds what is expected over all of it, and stops good updates earlier",
+            )
+        ]
     reached = expected_reach(budget, policy, held=held, treated=treated)
     far = "all" if reached >= treated else f"about {_two_digits(reached)}"
     return [

@@ -74,6 +74,12 @@ def test_what_cannot_be_read_or_needs_more_is_refused(given: dict[str, Any]) -> 
         guard_body(options(**given))
 
 
+def test_waves_beside_a_budget_of_harm_are_refused_and_not_dropped() -> None:
+    with pytest.raises(InvalidInput, match="it has no waves"):
+        guard_body(options(control="20", harm="2-5"), waves=True)
+    assert "ramp" not in guard_body(options(control="20"), waves=True)
+
+
 @pytest.mark.parametrize(
     "text", ["", "Fault", "fault=", "fault=much", "fault=1.25@", "fault 1.25", "fault=1.2345"]
 )
