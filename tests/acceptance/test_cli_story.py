@@ -89,6 +89,8 @@ def _campaign(t: Terminal) -> None:
         "50%",
         "--failed-max",
         "0.5%",
+        "--seed",
+        "1",
     )
     t("campaign", "check", "Quiet")
     t("campaign", "approve", "Quiet", "--yes", "--accept", "vehicles_unheard")

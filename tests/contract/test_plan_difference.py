@@ -69,6 +69,14 @@ def test_the_same_plan_again_differs_in_nothing(client: httpx.Client, path: str)
     assert [found[name] for name in ("fields", "findings_gone", "findings_new", "moves")] == [[], [], [], []]
 
 
+def test_each_campaign_has_a_lot_of_its_own_and_keeps_it(client: httpx.Client, path: str) -> None:
+    """The same vehicles would be the first to meet every release."""
+    asked: tuple[dict[str, str], ...] = ({}, {}, {"seed": "mine"}, {})
+    seeds = [plan(client, path, "all", **more)["document"]["request"]["seed"] for more in asked]
+    campaign_id = path.rpartition("/")[2]
+    assert seeds == [campaign_id, campaign_id, "mine", "mine"]
+
+
 def test_plans_that_there_are_not_are_not_compared(client: httpx.Client, path: str) -> None:
     assert client.get(f"{path}/difference").status_code == 404  # no plan at all
     plan(client, path, "all")

@@ -131,7 +131,10 @@ def preview(shell: Shell, client: Client, *, query: str, programme: str | None) 
 @click.option("--silence-max", default="1d", show_default=True, help="Age of the newest report, at most.")
 @click.option("--silent-max", default="50%", show_default=True, help="Share that may not answer at all.")
 @click.option("--deadline", default="7d", show_default=True, help="For each vehicle, from its offer.")
-@click.option("--seed", default="1", show_default=True, help="Anything; deals vehicles out to waves.")
+@click.option(
+    "--seed",
+    help="Anything; deals vehicles out to waves.  [default: of the plan before, else the campaign's own]",
+)
 @click.option("--late-joiners", is_flag=True, help="Vehicles that the query selects only later join it.")
 @click.option("--rollback-installed", is_flag=True, help="After a halt, tell updated vehicles to return.")
 @conducted
@@ -151,7 +154,7 @@ def plan(
     silence_max: str,
     silent_max: str,
     deadline: str,
-    seed: str,
+    seed: str | None,
     rollback_installed: bool,
     late_joiners: bool,
     **more: Any,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -188,7 +189,7 @@ class NewPlan(Command, frozen=True, kw_only=True):
     )
     gate: Gate = Gate()
     vehicle_deadline_s: Annotated[int, Meta(ge=1, le=DURATION_S_MAX)] = 7 * 86_400
-    seed: Annotated[str, Meta(min_length=1, max_length=200, pattern=TEXT_PATTERN)] = "1"
+    seed: Annotated[str, Meta(min_length=1, max_length=200, pattern=TEXT_PATTERN)] | None = None
     stratify_by: Annotated[list[Stratum], Meta(max_length=3)] = msgspec.field(
         default_factory=lambda: ["variant", "region"]
     )
@@ -384,7 +385,6 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
             | {"sequential": data.gate.sequential.policy() if data.gate.sequential else None}
         ),
         vehicle_deadline_s=data.vehicle_deadline_s,
-        seed=data.seed,
         stratify_by=tuple(dict.fromkeys(data.stratify_by)),
         rollback_installed=data.rollback_installed,
         control=WaveSize(**msgspec.structs.asdict(data.control)) if data.control else None,
@@ -399,6 +399,7 @@ def plan_campaign(ctx: Ctx, request: Req, campaign_id: Id, data: JSONBody[NewPla
         late_joiners=data.late_joiners,
     )
     with ctx.connection() as conn:
+        wanted = replace(wanted, seed=data.seed or store.usual_seed(conn, campaign_id))
         generation = data.generation or store.read_campaign(conn, campaign_id).generation
         plan = campaigns.plan_campaign(
             conn, ctx.ids, campaign_id=campaign_id, generation=generation, request=wanted,

@@ -115,12 +115,14 @@ def test_each_field_of_the_fold_has_its_unit_a_sentence_and_its_default() -> Non
         ("gate.sequential.tick_s", "Compared every, minutes", "15"), ("gate.sequential.late_s", "Read after, minutes", "60"),
         ("gate.sequential.quiet_s", "Silent after, hours", "12"), ("ramp.reaction_s", "A halt takes effect within, minutes", "135"),
         ("retry.first_s", "Second attempt within, minutes", "10"), ("retry.last_s", "Any attempt within, hours", "24"),
-        ("consent_phases", "The driver is asked before", "download, install"), ("seed", "Seed of the lot", "1"),
+        ("consent_phases", "The driver is asked before", "download, install"),
     ):  # fmt: skip
         field = fold[fold.index(f'="{name}"') :]
         assert label in fold
         assert f"Default: {default}.</small>" in field
     assert all(each.says.endswith(".") and each.label in fold for each in ADVANCED)
+    assert 'name="seed" data-type="text" data-optional value="a seed"' in fold  # left empty it is not sent
+    assert (plan_fields(None) or {})["seed"] == ""
     (reasons,) = (each.choices for each in ADVANCED if each.key == "reasons")
     assert reasons is not None
     assert tuple(reasons) == REASONS

@@ -65,7 +65,7 @@ ADVANCED: Final = (
     Advanced(name="retry.last_s", label="Any attempt within, hours", kind="hours", needs="retry.attempts_max",
              says="Of the failure before it, however many there were."),
     Advanced(name="seed", label="Seed of the lot", kind="text",
-             says="Deals vehicles out to waves; with the same seed the same vehicles land in the same waves."),
+             says="Deals vehicles out to waves; with the same seed the same vehicles land in the same waves. Left empty, that of the plan before, else the campaign's own."),
     Advanced(name="retry.reasons", label="Tried again after", kind="choice", needs="retry.attempts_max",
              says="What may pass by itself; with more than one attempt.", choices=RETRY_WORDS),
     Advanced(name="consent_phases", label="The driver is asked before", kind="choice", says="Where each driver is asked first.",
@@ -115,6 +115,7 @@ def plan_fields(document: Mapping[str, Any] | None) -> dict[str, str] | None:
         "consent": str(request.consent).lower(),
         "returned": str(request.rollback_installed).lower(),
         **_advanced(request, compared, ramp or HarmBudget(), retry or RetryPolicy()),
+        **({"seed": ""} if document is None else {}),
     }
 
 

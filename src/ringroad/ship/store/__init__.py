@@ -29,6 +29,7 @@ from ringroad.ship.store.judging import judge_again
 from ringroad.ship.store.locks import hold_as_read, try_hold
 from ringroad.ship.store.manifests import apply_manifest, lock_vehicle
 from ringroad.ship.store.pausing import is_silence_accepted, is_unknown_accepted, is_withdrawn, pause, resume
+from ringroad.ship.store.planning import usual_seed
 from ringroad.ship.store.reading import (
     SavedPlan,
     count_busy,
@@ -131,4 +132,5 @@ __all__ = [
     "start",
     "tell_harm",
     "try_hold",
+    "usual_seed",
 ]

@@ -48,5 +48,18 @@ def read_planning(conn: Connection, campaign_id: str) -> Planning | None:
     return Planning(step=int(said), running_s=max(0, row["running_s"])) if known else None
 
 
+def usual_seed(conn: Connection, campaign_id: str) -> str:
+    """Return the seed of a plan that asks for none: that of the campaign's plan before, else one of its own.
+
+    The same for all campaigns would deal the same vehicles first each time.
+    """
+    newest_id = SQL.plan_of_generation(conn, campaign_id=campaign_id, generation=None)
+    row = SQL.plan(conn, plan_id=newest_id) if newest_id else None
+    request = (
+        (row["document"].get("request") or {}) if row else {}
+    )  # also of a plan that this version cannot read
+    return str(request.get("seed") or campaign_id)
+
+
 def _name(campaign_id: str) -> str:
     return f"plan {campaign_id} "
