@@ -10,7 +10,7 @@ import click
 
 from ringroad.cli.client import Client
 from ringroad.cli.diagnose_vehicle import logs, update, updates, watch
-from ringroad.cli.diagnose_words import measured, show_answer, tree
+from ringroad.cli.diagnose_words import frames_text, measured, show_answer, tree
 from ringroad.cli.errors import EXIT_WAITING
 from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.shell import Shell
@@ -224,11 +224,14 @@ def faults(shell: Shell, client: Client, *, vin: str, ecu: str | None, code: str
 
 @group.command(
     "history",
-    epilog=example("ringroad diagnose history LRWRR0000DEMO0001"),
+    epilog=example("ringroad diagnose history LRWRR0000DEMO0001 --signals"),
 )
 @_VIN
+@click.option(
+    "--signals", is_flag=True, help="What the vehicle's signals said when each began to fail last, too."
+)
 @with_client
-def history(shell: Shell, client: Client, *, vin: str) -> None:
+def history(shell: Shell, client: Client, *, vin: str, signals: bool) -> None:
     """List every fault that a vehicle told of by itself: when, how often, at what distance, on which software.
 
     Needs no session: the vehicle reports each change of a fault code on its own.
@@ -247,6 +250,8 @@ def history(shell: Shell, client: Client, *, vin: str) -> None:
         ),
         empty="this vehicle told of no fault",
     )  # fmt: skip
+    if rows and signals:
+        text += f"\n{frames_text(rows)}"
     if rows:
         text += f"\n{COUNTED}"
     if rows and rows[0]["counted_from"]:

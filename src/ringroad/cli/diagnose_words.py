@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -44,3 +44,12 @@ def measured(each: Mapping[str, Any]) -> str:
     if each["unit"] == SINCE_1970 and isinstance(value, int) and 0 <= value < UNIX_S_MAX:
         return f"{datetime.fromtimestamp(value, tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
     return f"{value} {each['unit']}".strip()
+
+
+def frames_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line for each fault of a history: the signals of its freeze frame."""
+    told = []
+    for row in rows:
+        frame = [f"{path.removeprefix('Vehicle.')} {value}" for path, value in sorted(row["frame"].items())]
+        told.append(f"{row['ecu']} {row['code']}: {', '.join(frame) or 'no signals were told with it'}")
+    return "\n".join(told)

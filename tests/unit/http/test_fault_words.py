@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from ringroad.cli.diagnose import _fault_text, _health_text
+from ringroad.cli.diagnose_words import frames_text
 from ringroad.http.console.render import page
 from ringroad.http.faults import FaultHistoryView
 
@@ -28,6 +29,17 @@ def test_one_signal_is_one_and_the_count_of_a_history_is_said_to_be_a_least_one(
     assert "<summary>2 signals at that moment</summary>" in two
     assert "<dt>Speed</dt><dd>4" in two
     assert "at least; as often as the vehicle saw it begin" in history({})
+
+
+def test_the_signals_of_each_fault_of_a_history_are_one_line() -> None:
+    rows = [
+        {"ecu": "brake", "code": "C0051-00", "frame": {"Vehicle.Speed": 4.5, "Vehicle.Cabin.DoorCount": 2}},
+        {"ecu": "gateway", "code": "U0100-00", "frame": {}},
+    ]
+    assert frames_text(rows).splitlines() == [
+        "brake C0051-00: Cabin.DoorCount 2, Speed 4.5",
+        "gateway U0100-00: no signals were told with it",
+    ]
 
 
 def test_a_faults_details_say_that_the_count_is_the_ecus_own() -> None:
