@@ -18,7 +18,8 @@ from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
 from ringroad.http.deltas import deltas_of
 from ringroad.http.routes import (
-    TEXT_PATTERN,
+    LONG_NAME_PATTERN,
+    LONG_TEXT_PATTERN,
     Command,
     Generation,
     Go,
@@ -84,7 +85,7 @@ def get_release(ctx: Ctx, *, release_id: Id) -> ReleaseView:
 class NewProgramme(Command, frozen=True, kw_only=True):
     """A programme file as it is."""
 
-    source: Annotated[str, Meta(min_length=1, max_length=1_000_000, pattern=TEXT_PATTERN)]
+    source: Annotated[str, Meta(min_length=1, max_length=1_000_000, pattern=LONG_TEXT_PATTERN)]
     generation: Generation = None
 
 
@@ -109,7 +110,7 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
 class Signature(Command, frozen=True, kw_only=True):
     """The signed metadata file; empty if nothing was pending."""
 
-    signed: Annotated[str, Meta(max_length=METADATA_BYTES_MAX, pattern=r"^[^\x00]*$")]
+    signed: Annotated[str, Meta(max_length=METADATA_BYTES_MAX, pattern=LONG_NAME_PATTERN)]
     generation: Generation = None
 
 

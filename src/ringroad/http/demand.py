@@ -13,6 +13,7 @@ from ringroad.http import reading, reading_demand
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
 from ringroad.http.routes import (
+    LONG_NAME_PATTERN,
     NAME_PATTERN,
     TEXT_PATTERN,
     Command,
@@ -43,7 +44,7 @@ Source = Annotated[
     str, Meta(min_length=1, max_length=200, pattern=TEXT_PATTERN, description="What it is called")
 ]
 Table = Annotated[
-    str, Meta(max_length=REQUEST_BYTES_MAX, pattern=NAME_PATTERN, description="CSV with a head")
+    str, Meta(max_length=REQUEST_BYTES_MAX, pattern=LONG_NAME_PATTERN, description="CSV with a head")
 ]
 Some = Annotated[
     str | None, Parameter(pattern=NAME_PATTERN, max_length=100, description="Only this one; * is the sum")

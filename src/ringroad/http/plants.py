@@ -16,7 +16,7 @@ from ringroad.build.plant.read import PLANT_BYTES_MAX, plant_from_document, read
 from ringroad.build.store_replanned import replanned
 from ringroad.http.auth import Role
 from ringroad.http.context import Ctx
-from ringroad.http.routes import TEXT_PATTERN, Command, Done, Generation, Id, Ref, Req, route
+from ringroad.http.routes import LONG_TEXT_PATTERN, Command, Done, Generation, Id, Ref, Req, route
 from ringroad.http.views_plant import (
     ImportedPlantView,
     PlantDiffView,
@@ -39,7 +39,7 @@ Other = Annotated[
 class NewPlant(Command, frozen=True, kw_only=True):
     """A plant document: the file as it is, or the document in JSON."""
 
-    source: Annotated[str, Meta(max_length=PLANT_BYTES_MAX, pattern=TEXT_PATTERN)] | None = None
+    source: Annotated[str, Meta(max_length=PLANT_BYTES_MAX, pattern=LONG_TEXT_PATTERN)] | None = None
     document: dict[str, Any] | None = None
     generation: Generation = None
     lower_gates: bool = False  # gates may look at less of which vehicles came back

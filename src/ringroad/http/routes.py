@@ -55,6 +55,12 @@ NAME_PATTERN = r"^[^\x00]*$"  # PostgreSQL text holds everything else
 
 TEXT_PATTERN = r"^[^\x00]*[^\s\x00][^\x00]*$"  # not blank
 
+# The same for texts of a megabyte. In a group: what draws texts by the schema folds a length into a bare repetition, and
+# cannot count so far.
+LONG_NAME_PATTERN = r"^([^\x00]+|)$"
+
+LONG_TEXT_PATTERN = r"^([^\x00]*[^\s\x00][^\x00]*)$"
+
 Limit = Annotated[int, Parameter(ge=1, le=PAGE_ROWS_MAX, description="Rows to return")]
 Offset = Annotated[int, Parameter(ge=0, le=1_000_000, description="Rows to skip")]
 Name = Annotated[
