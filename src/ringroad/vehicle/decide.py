@@ -398,9 +398,8 @@ def _install(state: CampaignState, facts: Facts) -> Step:
                 detail = f"the vehicle restarted again and again while {serial} was installed"
                 return _move("ROLLING_BACK", facts, code="restarts", detail=detail)
             case EcuState.INSTALLING:
-                return Install(
-                    serial
-                )  # rule 7: what began is finished; of an A/B ECU, `Hold` asks before its restart
+                # Rule 7: what began is finished; of an A/B ECU, `Hold` asks before its restart.
+                return Install(serial)
             case EcuState.STAGED:
                 if facts.refusal is not None:
                     return Wait("precondition", facts.refusal.text, facts.refusal.term)
@@ -462,11 +461,13 @@ def _unless_locked(step: Step, facts: Facts) -> Step:
 
 def _unless_gone(state: CampaignState, step: Step, facts: Facts) -> Step:
     """Return the step, or the end of an update that lost an ECU since its plan was made (rule 6)."""
-    begun = isinstance(step, Install | Check) and step.serial in facts.gone
-    if not begun and not (facts.gone and state.state in BEFORE_INSTALLING):
+    back = state.state in {"INSTALLING", "CHECKING"}
+    lost = facts.gone & set(_group(state).ecus) if back else facts.gone  # other groups: committed, or idle
+    ends = isinstance(step, Write) and isinstance(step.entry, Moved) and step.entry.state == "ROLLING_BACK"
+    if not lost or ends or not (back or state.state in BEFORE_INSTALLING):
         return step
-    detail = _why(state, sorted(facts.gone), facts)
-    return _move("ROLLING_BACK" if begun else "FAILED", facts, code=Reason.SERIAL_MISMATCH, detail=detail)
+    detail = _why(state, sorted(lost), facts)
+    return _move("ROLLING_BACK" if back else "FAILED", facts, code=Reason.SERIAL_MISMATCH, detail=detail)
 
 
 def _wait_for(locks: Collection[Lock]) -> Wait:

@@ -136,6 +136,9 @@ class Walk:
             assert before.state == "INSTALLING"
             assert self.stored >= {image.sha256 for image in PLAN.images()}
             assert EcuState.IDLE not in before.ecus.values()
+            group = before.group()
+            assert group is not None
+            assert not self.gone & set(group.ecus)
             if entry.serial in {"c", "d"}:
                 assert {before.ecus["a"], before.ecus["b"]} == {EcuState.COMMITTED}
 
@@ -316,6 +319,38 @@ def test_an_update_does_not_begin_while_somebody_holds_an_ecu_of_it_and_says_who
     assert step == decide.Wait("ecu_locked", text, gist)
     walk.command = Command(kind="cancel", poll_s=1, action_id=1)
     assert isinstance(next_step(walk.state, replace(walk.facts(), locked=locked)), decide.Write)
+
+
+@pytest.mark.parametrize("gone", ["a", "b"])
+@pytest.mark.parametrize("state", ["INSTALLING", "CHECKING"])
+def test_an_update_that_lost_an_ecu_of_its_group_goes_back_at_once(state: VehicleState, gone: str) -> None:
+    walk = walk_to(state)
+    facts = replace(walk.facts(), gone=frozenset(gone))
+    refused = replace(facts, refusal=Refusal(term="Vehicle.Speed == 0", value="42"))
+    locked = replace(facts, locked={serial: lock_of(serial) for serial in "abcd"})
+    back = Moved(
+        state="ROLLING_BACK", at=NOW, code="serial_mismatch", detail=f"{gone}: {gone} is not in the vehicle any more"
+    )  # fmt: skip
+    assert [next_step(walk.state, one) for one in (facts, refused, locked)] == [decide.Write(back)] * 3
+    walk.write(EcuMoved(serial="b", state=EcuState.FAILED, at=NOW, code="check_failed"))
+    first = Moved(state="ROLLING_BACK", at=NOW, code="check_failed", detail="b")
+    assert next_step(walk.state, facts) == decide.Write(first)  # what ended it first is told
+
+
+def test_an_ecu_that_is_lost_undoes_no_group_but_its_own() -> None:
+    walk = walk_to("INSTALLING")
+    of_later = replace(walk.facts(), gone=frozenset("cd"))
+    assert next_step(walk.state, of_later) == decide.Install("b")
+    for later in ("COMMITTING", "INSTALLING"):
+        while str(walk.state.state) != later:
+            assert walk.step()
+    of_committed = replace(walk.facts(), gone=frozenset("ab"))
+    assert next_step(walk.state, of_committed) == decide.Install("d")
+    walk.gone = frozenset("c")
+    while walk.step():
+        pass
+    assert walk.state.state == "ROLLED_BACK"
+    assert [walk.state.ecus[serial] for serial in "abcd"] == [EcuState.COMMITTED] * 2 + [EcuState.STAGED] * 2
 
 
 def restart(walk: Walk, times: int) -> None:
