@@ -46,11 +46,16 @@ def machine() -> str:
 
 
 def commit() -> str:
-    """Return the commit measured, with `+` when the tree had changes."""
+    """Return the commit measured, with `+` when the tree had changes other than of figures."""
     head = subprocess.run(
         ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
     )
-    dirty = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=False)
+    dirty = subprocess.run(
+        ["git", "status", "--porcelain", "--", ":/", ":!/benchmarks/results"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
