@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ringroad.kernel.clock import SystemClock
 from ringroad.loop import worker
 from ringroad.ship.gate import GatePolicy
+from ringroad.signal.store import detect_now
 from ringroad.storage.db import Connection
 from ringroad.storage.settings import Settings
 from support.fleet import CountingIds, Story, add_vehicles, fill_programme
@@ -60,13 +62,13 @@ def test_the_worker_folds_reports_survives_a_lost_database_and_stops(
 
 
 class SetClock:
-    """The machine's clock, which somebody sets; it counts how often the reconciler reads it."""
+    """The machine's clock, which somebody sets; it counts how often one thread reads it."""
 
-    def __init__(self) -> None:
-        self.set_by, self.reads = timedelta(0), 0
+    def __init__(self, thread: str) -> None:
+        self.thread, self.set_by, self.reads = thread, timedelta(0), 0
 
     def now(self) -> datetime:
-        self.reads += threading.current_thread().name == "reconciler"
+        self.reads += threading.current_thread().name == self.thread
         return SystemClock().now() + self.set_by
 
     def monotonic_s(self) -> float:
@@ -83,7 +85,7 @@ def test_a_clock_that_is_set_and_set_back_ends_no_vehicle_and_decides_nothing(
     story.now = SystemClock().now()
     story.start(waves=(6,), rollback_installed=True, gate=GatePolicy(reports_min=3, silence_s_max=600))
     offered = story.vehicles("offered")
-    stop, clock = threading.Event(), SetClock()
+    stop, clock = threading.Event(), SetClock("reconciler")
     settings = Settings(
         var=tmp_path, database_url=pg_url, nats_url="nats://127.0.0.1:9", worker_interval_ms=50
     )
@@ -109,3 +111,32 @@ def test_a_clock_that_is_set_and_set_back_ends_no_vehicle_and_decides_nothing(
         stop.set()
         thread.join(60)
     assert not thread.is_alive()
+
+
+def test_no_finding_is_opened_and_no_verdict_given_by_a_clock_that_was_set(
+    pg_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[datetime] = []
+
+    def watched(*args: Any, **more: Any) -> Any:
+        looked.append(args[3].now())
+        return detect_now(*args, **more)
+
+    monkeypatch.setattr(worker, "detect_now", watched)
+    stop, clock = threading.Event(), SetClock("detect")
+    settings = Settings(var=tmp_path, database_url=pg_url, nats_url="nats://127.0.0.1:9", detect_every_s=1)
+    thread = threading.Thread(target=worker.run, args=(settings, stop), kwargs={"clock": clock}, daemon=True)
+    thread.start()
+    try:
+        eventually(lambda: len(looked) > 1)
+        clock.set_by = timedelta(days=8)
+        before = clock.reads
+        eventually(lambda: clock.reads > before + 5)
+        clock.set_by = timedelta(0)
+        found = len(looked)
+        eventually(lambda: len(looked) > found + 1)
+    finally:
+        stop.set()
+        thread.join(60)
+    assert not thread.is_alive()
+    assert max(looked) < SystemClock().now() + timedelta(hours=1)

@@ -267,7 +267,7 @@ def _inspections(tools: Tools) -> None:
 
 
 def _detect(tools: Tools, lake: Lake) -> None:
-    given = tools.settings
+    given, steady = tools.settings, Steady(tools.clock)
     window_s = min(DetectPolicy().window_s, given.measure_tick_s * TICKS_MAX // 2)
     rising = DetectPolicy(
         tick_s=given.measure_tick_s,
@@ -292,6 +292,8 @@ def _detect(tools: Tools, lake: Lake) -> None:
     def body() -> None:
         with closing(_open(tools)) as conn:
             while not tools.stop.wait(given.detect_every_s):
+                if steady.look().step_s:  # else findings and verdicts would be of hours that were not
+                    continue
                 for finding in detect_now(conn, lake, tools.ids, tools.clock, policy=rising):
                     LOG.info("finding opened", finding_id=finding.id)
                 if rule is not None:
@@ -418,9 +420,7 @@ def _evidence(tools: Tools, lake: Lake) -> None:
         with closing(_open(tools)) as conn:
             while not tools.stop.wait(EVIDENCE_LOOK_S):
                 look = steady.look()
-                if (
-                    not look.step_s
-                ):  # else what is read would be of hours that were not, or of those that were read
+                if not look.step_s:  # else what is read would be of hours that were not, or that were read
                     read_due(conn, tools.ids, lake, now=look.now)
 
     keep_going(tools, "evidence", body)
