@@ -238,20 +238,20 @@ SELECT coalesce((SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY vin) FROM ve
                 (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY vin) FROM vehicle
                   WHERE :programme_id::text IS NULL OR programme_id = :programme_id), '');
 
--- name: read_in_halves#
--- For `planned_between` twice: one process for each half, not several that share what can be shared and leave the rest to
+-- name: read_in_halves$
+-- For `fill_planned` of two halves: one process for each half, not several that share what can be shared and leave the rest to
 -- one of them. By a cost of 4, which is for disks that turn, the server sorts again what lies in the order of its index.
-SET LOCAL min_parallel_table_scan_size = '1TB';
-SET LOCAL min_parallel_index_scan_size = '1TB';
-SET LOCAL random_page_cost = 1.1;
+SELECT set_config('min_parallel_table_scan_size', '1TB', true), set_config('min_parallel_index_scan_size', '1TB', true),
+       set_config('random_page_cost', '1.1', true);
 
--- name: read_as_before#
-SET LOCAL min_parallel_table_scan_size TO DEFAULT;
-SET LOCAL min_parallel_index_scan_size TO DEFAULT;
-SET LOCAL random_page_cost TO DEFAULT;
+-- name: read_as_before$
+SELECT set_config('min_parallel_table_scan_size', NULL, true), set_config('min_parallel_index_scan_size', NULL, true),
+       set_config('random_page_cost', NULL, true);
 
--- name: planned_between
--- The same bounds for each table: the server does not tell one from the other.
+-- name: fill_planned!
+-- Not INSERT, which reads with one process only. The same bounds for each table: the server does not tell one from the
+-- other. What follows the first line may stand twice, once for each half.
+CREATE TEMP TABLE planned_vehicle AS
 SELECT v.vin, sha256(convert_to(ROW (
            v.programme_id, v.variant, v.region, v.gateway, v.blocked_reason, e.ecus, l.names,
            CASE WHEN :marked THEN s.mark END,  -- else not looked at: temporary, so for one process

@@ -315,7 +315,7 @@ def test_another_campaign_is_called_by_its_name(where: str, *, recall: bool) -> 
 
 def test_a_ramp_needs_no_first_wave_that_is_small() -> None:
     found = plan(CARS, gate=SEQUENTIAL, control=WaveSize(vehicles=20), ramp=HarmBudget(harmed_first=1))
-    assert codes(found) == {"control_group_small": W, "control_cannot_decide": W}
+    assert codes(found) == {"control_group_small": W, "control_cannot_decide": W, "budget_in_flight": I}
 
 
 def test_the_checker_does_not_trust_the_planner() -> None:

@@ -63,16 +63,15 @@ def _fill(conn: Connection, *, programme_id: str | None, marked: bool, **given: 
     How many are on either side changes how long it takes, not what comes out. Where PostgreSQL would give neither half to
     another process, it reads all in one, and shares what it can.
     """
-    sql = SQL.planned_between.sql.rstrip(" ;")
+    create, read = SQL.fill_planned.sql.rstrip(" ;").split("\n", 1)
     asked = {"programme_id": programme_id, "marked": marked, "from_vin": "", "to_vin": None, **given}
     halves = not marked and not any(given[name] for name in LOOKED_INTO)
     if halves:
         asked["middle"] = SQL.planned_middle(conn, programme_id=programme_id)
-        sql = (
-            f"{sql.replace('%(to_vin)s', '%(middle)s')} UNION ALL {sql.replace('%(from_vin)s', '%(middle)s')}"
-        )
+        lower, upper = (read.replace(f"%({bound})s", "%(middle)s") for bound in ("to_vin", "from_vin"))
+        read = f"{lower} UNION ALL {upper}"
         SQL.read_in_halves(conn)
-    conn.execute(f"CREATE TEMP TABLE planned_vehicle AS {sql}", asked)  # INSERT reads with one process only
+    conn.execute(f"{create} {read}", asked)
     SQL.read_as_before(conn)
 
 
