@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,5 +124,6 @@ def test_the_risk_is_one_unless_the_evidence_says_less(
     ],
 )  # fmt: skip
 def test_refuses_budgets_that_are_none(wrong: dict[str, int]) -> None:
+    asked: dict[str, Any] = {"harmed_first": 40, "harmed_last": 400, **wrong}
     with pytest.raises(InvalidInput):
-        HarmBudget(**{"harmed_first": 40, "harmed_last": 400, **wrong})  # type: ignore[arg-type]
+        HarmBudget(**asked)
