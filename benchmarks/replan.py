@@ -3,7 +3,7 @@
 A real PostgreSQL, and the functions that the server's handlers and the worker's planner call. An event is a blocked
 part (3 % of the vehicles), its end, or a rush order, in turn. The repair is timed from the trigger until its
 transaction is committed; the check from the same moment until the decision is committed, whatever it is.
-The same of stations that stand, of a breakdown and for quality in turn, on a line with a paint shop before it, whose colours want to stay together, and on one with rework and carriers.
+The same of stations that stand, of a breakdown and for quality in turn, on a line with a paint shop before it, whose colours want to stay together, on one with rework and carriers, and on one with two people for three stations.
 The worker is told of a schedule when it is committed, and looks at once: some milliseconds come on top.
 
 Run: python -m benchmarks replan
@@ -42,24 +42,26 @@ EVENTS: Final = 24
 COLOURS: Final = 10  # of the painted line; a vehicle has one
 BATCH_MAX: Final = 15  # vehicles of one colour in a row
 STANDS_S: Final = 4 * 3_600  # seconds that a station is expected to stand: due times break
-PLAIN, PAINTED, REWORK = "bench", "painted", "rework"  # programmes
+PLAIN, PAINTED, REWORK, PEOPLE = "bench", "painted", "rework", "people"  # programmes
 CLOCK, IDS = SystemClock(), SystemIds()
 
 
 def programme(programme_id: str) -> str:
-    """A line of 20 stations with a ratio for each of 12 options; painted, with rework and carriers, or neither."""
+    """A line of 20 stations with a ratio for each of 12 options; painted, with rework and carriers, with shared people, or plain."""
     names = [f"o{number}" for number in range(OPTIONS)]
     colours = [f"c{number}" for number in range(COLOURS)] if programme_id == PAINTED else []
     more = {
         15: 'rework_permille = 30\nrework_s = 600\nrework_to = "s13"\n',
         8: 'carriers = "agvs"\ntransfer_s = 5\nreturn_s = 5\n',
     }
+    shared = dict.fromkeys((3, 4, 5), 'operators = "fitters"\n')
+    extra = {REWORK: more, PEOPLE: shared}.get(programme_id, {})
+    pools = {REWORK: "[line.pools]\nagvs = 2\n", PEOPLE: "[line.pools]\nfitters = 2\n"}.get(programme_id, "")
     stations = "".join(
         f'[[line.stations]]\nname = "s{number}"\ncycle_s = {54 + number % 5}\nbuffer = 3\n'
-        + (more.get(number, "") if programme_id == REWORK else "")
+        + extra.get(number, "")
         for number in range(STATIONS)
     )
-    pools = "[line.pools]\nagvs = 2\n" if programme_id == REWORK else ""
     ratios = "".join(
         f'[[line.ratios]]\noption = "o{number}"\np = {1 + number % 2}\nq = {3 + number % 4}\nstation = "s{number}"\n'
         for number in range(OPTIONS)
@@ -217,6 +219,7 @@ def run() -> list[Figure]:
                 stops_load = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
                 painted = measure(conn, PAINTED)
                 rework = measure(conn, REWORK)
+                people = measure(conn, PEOPLE)
         finally:
             server.stop()
     what = f"{VEHICLES} vehicles, {STATIONS} stations, {OPTIONS} ratios, {EVENTS} events"
@@ -233,6 +236,10 @@ def run() -> list[Figure]:
         Figure(name="replan.rework_checked_p95_s", value=round(float(np.quantile(rework[1], 0.95)), 2), unit="s",
                target=3, better="lower",
                note=f"{what}, a gate that refuses 3 %, carriers; {len(rework[1])} checks, {rework[2]} released;"
+                    f" load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"),
+        Figure(name="replan.people_checked_p95_s", value=round(float(np.quantile(people[1], 0.95)), 2), unit="s",
+               target=3, better="lower",
+               note=f"{what}, two people for three stations; {len(people[1])} checks, {people[2]} released;"
                     f" load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"),
         Figure(name="replan.painted_checked_p95_s", value=round(float(np.quantile(painted[1], 0.95)), 2), unit="s",
                target=3, better="lower",

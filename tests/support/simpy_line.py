@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ringroad.build.kernels.events import run_line
 from ringroad.build.kernels.flow import flow
+from ringroad.build.kernels.people import run_people
 from ringroad.build.kernels.rework import run_rework
 
 Floats = NDArray[np.float64]
@@ -222,6 +223,14 @@ def by_events(line: Line) -> tuple[Floats, int]:
     finish = np.full(len(line.work), np.nan)
     given: list[Any] = [*kernel_arrays(line).values(), finish]
     return finish, run_line(*given)
+
+
+def by_people(line: Line) -> Floats | None:
+    """Return the same from the kernel of lines whose people work at several stations; None where it gives up."""
+    finish = np.full(len(line.work), np.nan)
+    given: list[Any] = [values for name, values in kernel_arrays(line).items() if name != "bad"]
+    given += [np.full(line.work.shape, np.nan), finish]
+    return finish if run_people(*given) else None
 
 
 def by_rework(line: Line) -> Floats:

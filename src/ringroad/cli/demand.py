@@ -223,18 +223,19 @@ def series_text(rows: Sequence[Mapping[str, Any]]) -> str:
             (
                 row["option"] or VEHICLE, row["plant"], row["region"], row["model"], f"{row['months'][0]['mean']:.1f}",
                 f"{row['months'][0]['q10']:.1f} to {row['months'][0]['q90']:.1f}",
-                f"{sum(month['mean'] for month in row['months']):.0f}", skill_text(row["told"]), shown_text(row),
+                f"{sum(month['mean'] for month in row['months']):.0f}", skill_text(row), shown_text(row),
             )
             for row in rows
         ), empty="nothing of that; ringroad demand forecast",
     )  # fmt: skip
 
 
-def skill_text(told: Mapping[str, Any]) -> str:
-    """Return the skill of what is shown against last year's month, if it was graded."""
+def skill_text(row: Mapping[str, Any]) -> str:
+    """Return the skill of what is shown against last year's month, if it was graded; a sum is never the floor."""
+    told = row["told"]
     if not told.get("skill"):
         return "not graded"
-    shown = told["skill"]["naive"] if told["skilled"] else told["floor_skill"]
+    shown = told["skill"]["naive"] if row["is_sum"] or told["skilled"] else told["floor_skill"]
     return f"{100 * shown:+.0f} %"
 
 

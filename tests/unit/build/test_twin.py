@@ -16,7 +16,7 @@ from ringroad.build.twin.arrays import LineArrays, line_arrays
 from ringroad.build.twin.judge import judge
 from ringroad.build.twin.run import REPLICATIONS_MAX, replicate
 from ringroad.kernel.errors import InvalidInput
-from support.simpy_line import Line, by_events, by_flow, by_rework, simulate
+from support.simpy_line import Line, by_events, by_flow, by_people, by_rework, simulate
 
 pytestmark = pytest.mark.timeout(400)  # the first call compiles, once per machine
 
@@ -119,6 +119,35 @@ def test_rework_and_carriers_of_a_place_have_the_same_times_without_events_and_i
     np.testing.assert_allclose(by_rework(line), expected, rtol=0, atol=1e-9)  # seconds; sums in another order
 
 
+def with_people(seed: int) -> Line:
+    """A line whose people work at several stations: scarce, so that two stations often ask for one at one moment."""
+    line, rng = random_line(seed, full=seed % 3 == 0, stations=7), np.random.default_rng(3_000 + seed)
+    line.carriers, line.bad[:], line.pools = [-1] * 7, 0, rng.integers(1, 4, 3).tolist()
+    line.operators = rng.choice([-1, 0, 0, 1, 2], 7).tolist()
+    line.transfer = [line.transfer, [0.0] * 7, [7.0] * 7, rng.choice([0.0, 5.0], 7).tolist()][seed % 4]
+    return line
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_people_of_several_stations_have_the_same_times_without_events_and_in_simpy(seed: int) -> None:
+    line = with_people(seed)
+    expected, _ = simulate(line)
+    found = by_people(line)
+    assert found is not None
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(found, by_events(line)[0])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)  # seconds; sums in another order
+
+
+@pytest.mark.parametrize("work", [[[4, 4]] * 6, [[4, 4, 4]] * 6])
+def test_who_asks_first_of_two_that_are_done_at_one_moment_is_left_to_the_events(
+    work: list[list[float]],
+) -> None:
+    line = plain(work, operators=[0] * len(work[0]), release=[4.0 * number for number in range(6)])
+    assert by_people(line) is None
+    np.testing.assert_array_equal(by_events(line)[0], simulate(line)[0])
+
+
 def plain(work: list[list[float]], **changes: Any) -> Line:
     stations = len(work[0])
     none: list[list[float]] = [[] for _ in range(stations)]
@@ -186,7 +215,7 @@ FULL = replace(
         replace(STATIONS[1], operators="fitters", carriers="agvs", transfer_s=10, return_s=10,
                 rework_permille=50, rework_s=200, rework_to="a"),
     ),
-    pools={"fitters": 2, "agvs": 1},
+    pools={"fitters": 1, "agvs": 1},
 )  # fmt: skip
 
 
@@ -267,22 +296,25 @@ def test_extra_work_is_in_the_mean_and_a_shared_pool_in_the_plan() -> None:
     assert (arrays.needs_events, line_arrays(LINE, []).needs_events) == (True, False)
 
 
-BREAKS = replace(
-    LINE, stations=tuple(replace(each, uptime_s=900, repair_s=200) for each in STATIONS), pools={"crowd": 50}
-)
-CROWD = replace(BREAKS, stations=tuple(replace(each, operators="crowd") for each in BREAKS.stations))
+BREAKS = replace(LINE, stations=tuple(replace(each, uptime_s=900, repair_s=200) for each in STATIONS))
 
 
 @pytest.mark.parametrize("stops", [{}, {"b": 700.0}, {"a": 60.0, "b": 90_000.0}])
 def test_a_line_that_breaks_down_or_stands_needs_no_events_and_has_the_times_it_has_with_them(
-    stops: dict[str, float],
+    stops: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    placed, plans = orders(40, roofs=12), [list(range(40)), list(range(39, -1, -1))]
-    fast, slow = (line_arrays(line, placed, stops=stops) for line in (BREAKS, CROWD))
-    assert (fast.needs_events, slow.needs_events) == (False, True)
-    found, expected = (
-        replicate(each, plans, on_line=5, replications=60, seed=3, threads=2) for each in (fast, slow)
-    )
+    arrays = line_arrays(BREAKS, orders(40, roofs=12), stops=stops)
+    assert (arrays.is_flow, arrays.needs_events) == (True, False)
+    same_with_events(arrays, monkeypatch)
+
+
+def same_with_events(arrays: LineArrays, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that the times are those that the heap of events gives."""
+    plans = [list(range(40)), list(range(39, -1, -1))]
+    found = replicate(arrays, plans, on_line=5, replications=60, seed=3, threads=2)
+    for name, value in {"is_flow": False, "shares_people": False, "needs_events": True}.items():
+        monkeypatch.setattr(LineArrays, name, value)
+    expected = replicate(arrays, plans, on_line=5, replications=60, seed=3, threads=2)
     np.testing.assert_array_equal(found, expected)
     assert np.isfinite(found).all()
 
@@ -311,7 +343,7 @@ def four(**changes: dict[str, Any]) -> PlantLine:
         (four(c=BACK | {"rework_to": "b"}, d={"carriers": "agvs", "return_s": 9}), False),
         (four(d={"carriers": "agvs", "return_s": 9}, b={"carriers": "more", "return_s": 9}), False),
         (four(d={"carriers": "agvs"}, b={"carriers": "agvs"}), True),  # who asks first has it
-        (four(b={"operators": "fitters"}, d=BACK | {"rework_to": "b"}), True),
+        (four(b={"operators": "fitters"}, a={"operators": "fitters"}, d=BACK | {"rework_to": "b"}), True),
         (four(c=BACK), True),  # who comes back may overtake one that is on its way there
         (four(c=BACK | {"rework_to": "b"}, b={"carriers": "agvs"}), True),
         (
@@ -326,13 +358,33 @@ def four(**changes: dict[str, Any]) -> PlantLine:
 def test_rework_and_carriers_need_events_where_their_order_does_and_have_the_same_times_without(
     line: PlantLine, *, needs_events: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arrays, plans = line_arrays(line, orders(40)), [list(range(40)), list(range(39, -1, -1))]
+    arrays = line_arrays(line, orders(40))
     assert (arrays.needs_events, arrays.is_flow) == (needs_events, False)
-    found = replicate(arrays, plans, on_line=5, replications=60, seed=3, threads=2)
-    monkeypatch.setattr(LineArrays, "needs_events", True)
-    expected = replicate(arrays, plans, on_line=5, replications=60, seed=3, threads=2)
-    np.testing.assert_array_equal(found, expected)
-    assert np.isfinite(found).all()
+    same_with_events(arrays, monkeypatch)
+
+
+ASKED = {"operators": "fitters", "transfer_s": 0, "uptime_s": 900, "repair_s": 60}
+
+
+@pytest.mark.parametrize(
+    ("line", "ways"),
+    [
+        (four(b=ASKED, c=ASKED, d=ASKED), (False, True, False)),
+        (four(a={"operators": "fitters"}, b={"operators": "more"}, c={"operators": "fitters"}), (False, True, False)),
+        (four(b=ASKED), (True, False, False)),  # as many people as stations: nobody waits for one
+        (four(b={"operators": "more"}, d={"operators": "more"}), (True, False, False)),
+        (four(b={"operators": "more"}, d={"carriers": "more"}), (False, False, True)),  # they carry, too
+        (four(b=ASKED, c=ASKED, d={"carriers": "agvs"}), (False, False, True)),
+        (four(b=ASKED, c=ASKED, d=BACK), (False, False, True)),
+        (four(b=ASKED, c=ASKED, d={"spread_permille": 0}), (False, False, True)),  # two of a moment
+    ],
+)  # fmt: skip
+def test_people_need_events_where_others_are_asked_too_and_have_the_same_times_without(
+    line: PlantLine, ways: tuple[bool, bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays = line_arrays(line, orders(40))
+    assert (arrays.is_flow, arrays.shares_people, arrays.needs_events) == ways
+    same_with_events(arrays, monkeypatch)
 
 
 @pytest.mark.parametrize(

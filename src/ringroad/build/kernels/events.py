@@ -1,6 +1,6 @@
 """When does each vehicle leave a line with rework, shared operators and carriers? Machine code.
 
-For lines that `flow.py` and `rework.py` do not know; those take a tenth to a fifth of the time.
+For lines that `flow.py`, `rework.py` and `people.py` do not know; those take a tenth of the time and more.
 
 A heap of events, and a list of what each event makes possible at its moment; the list is worked off first in,
 first out. The rules, the same as those of the oracle in the tests:

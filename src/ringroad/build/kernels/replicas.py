@@ -15,6 +15,7 @@ import numpy as np
 from ringroad.build.kernels.compiled import compiled, part
 from ringroad.build.kernels.events import run_line
 from ringroad.build.kernels.flow import Floats, Ints, flow
+from ringroad.build.kernels.people import run_people
 from ringroad.build.kernels.rework import run_rework
 
 _WORK: Final = 1  # what a draw is for
@@ -140,10 +141,10 @@ def run_flow(
 def run_full(
     seed: int, first: int, last: int, orders: Ints, mean: Floats, factors: Floats, release: Floats, ready: Floats,
     plan: Ints, times: Floats, pools: Ints, refused: Floats, up: Floats, down: Floats, stop: Floats, breakdowns: int,
-    crew_from: Ints, crews: Ints, crew_hold: Floats, wants: Ints, by_events: bool, finish: Floats,
+    crew_from: Ints, crews: Ints, crew_hold: Floats, wants: Ints, by_people: bool, by_events: bool, finish: Floats,
 ) -> None:  # fmt: skip
-    """As `run_flow`, with rework drawn too, by `run_line`, or by `run_rework` for a line that needs no events."""
-    work = np.empty_like(mean)
+    """As `run_flow`, with rework drawn too, by `run_people`, and where that gives up by `run_line`, or by one of the others."""
+    work, left = np.empty_like(mean), np.empty_like(mean)
     bad = np.empty(mean.shape, dtype=np.int64)
     entry = np.empty_like(release)
     down_from, down_to = np.empty((plan.shape[0], breakdowns)), np.empty((plan.shape[0], breakdowns))
@@ -154,7 +155,12 @@ def run_full(
         for which in range(orders.shape[0]):
             draw_bad(seed, replication, refused, bad)
             draw_entry(orders[which], release, ready, replication, entry)
-            if by_events:
+            if by_people and run_people(
+                orders[which], work, entry, plan, times, pools, down_from, down_to, crew_from, crews, crew_hold,
+                wants, busy, left, finish[replication - first, which],
+            ):  # fmt: skip
+                continue
+            if by_people or by_events:
                 run_line(
                     orders[which], work, entry, plan, times, pools, bad, down_from, down_to, crew_from, crews,
                     crew_hold, wants, busy, finish[replication - first, which],

@@ -8,8 +8,8 @@ come back, those that were repaired before it could enter are followed first.
 That is so where no vehicle that is still to be followed can come back earlier than one that was: two ways back do
 not share a station, and a way back ends at a place that is entered as one arrives: without a way to it, or a carrier.
 
-`arrays.py` says which lines are such. All others, and those with shared operators, need `events.py`, whose times
-are the same to the last digit.
+`arrays.py` says which lines are such. For those with shared operators see `people.py`; all others need `events.py`,
+whose times are the same to the last digit.
 """
 
 from __future__ import annotations

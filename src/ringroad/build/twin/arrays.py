@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineArrays:
-    """See `kernels/flow.py`, `kernels/rework.py`, `kernels/events.py` and `kernels/replicas.py` for each."""
+    """See `kernels/flow.py`, `rework.py`, `people.py`, `events.py` and `replicas.py` there for each."""
 
     mean: Floats
     factors: Floats
@@ -50,21 +50,31 @@ class LineArrays:
 
     @property
     def is_flow(self) -> bool:
-        """Whether vehicles only follow each other: no rework, no shared operators, no carriers."""
+        """Whether vehicles only follow each other: no rework, no scarce operators, no carriers."""
         return not ((self.refused > 0).any() or (self.plan[:, 1:3] >= 0).any())
 
     @property
-    def needs_events(self) -> bool:
-        """Whether the line has more than `kernels/rework.py` knows.
+    def shares_people(self) -> bool:
+        """Whether the line is a flow line but for operators of several stations, all with a spread."""
+        return bool(
+            (self.plan[:, 1] >= 0).any()
+            and not (self.refused > 0).any()
+            and not (self.plan[1:, 2] >= 0).any()
+            and (self.factors[:, 0] < self.factors[:, -1]).all()
+        )
 
-        That is: operators, which are always asked for in order; carriers that bring vehicles to several places;
+    @property
+    def needs_events(self) -> bool:
+        """Whether the line has more than `kernels/rework.py` and `kernels/people.py` know.
+
+        That is: operators beside anything else of these; carriers that bring vehicles to several places;
         ways back that share a station, or end at a place with a way or a carrier to it; gates whose station has no
         spread or whose rework takes no time, since then what comes back and what waits may do so at one moment.
         """
         gates = np.flatnonzero(self.refused > 0)
         ends = self.plan[gates, 3]
         carriers = self.plan[1:, 2][self.plan[1:, 2] >= 0]
-        return bool(
+        return not self.shares_people and bool(
             (self.plan[:, 1] >= 0).any()
             or len(set(carriers.tolist())) < len(carriers)
             or (ends > gates).any()
@@ -101,6 +111,7 @@ def line_arrays(
             f"line {line.name!r} has no station {unknown[0]!r}", hint=f"one of {', '.join(names)}"
         )
     pools = {name: number for number, name in enumerate(line.pools)}
+    people = {name: number for name, number in pools.items() if not _has_enough(line, name)}
     ratios = sorted(line.ratios, key=lambda ratio: _at(ratio, names))
     starts = [sum(_at(ratio, names) < number for ratio in ratios) for number in range(len(stations) + 1)]
     takt_s = float(line.takt_s)
@@ -109,7 +120,7 @@ def line_arrays(
         factors=np.array([_factors(station.spread_permille / 1000) for station in stations]),
         plan=_array(
             [
-                (1 + station.buffer, pools.get(station.operators, -1), pools.get(station.carriers, -1),
+                (1 + station.buffer, people.get(station.operators, -1), pools.get(station.carriers, -1),
                  names.index(station.rework_to or station.name))
                 for station in stations
             ], int, 4,
@@ -136,6 +147,12 @@ def _array(rows: Sequence[Any], kind: type, columns: int) -> Any:
 
 def _at(ratio: Ratio, names: Sequence[str]) -> int:
     return names.index(ratio.station) if ratio.station else 0
+
+
+def _has_enough(line: Line, pool: str) -> bool:
+    """Whether nobody waits for an operator: each station needs one at most, and nothing is carried by them."""
+    asked = sum(station.operators == pool for station in line.stations)
+    return asked <= line.pools[pool] and all(station.carriers != pool for station in line.stations)
 
 
 def _mean(station: Station, order: Order) -> float:

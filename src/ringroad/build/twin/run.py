@@ -87,7 +87,7 @@ def _run(
         run_flow(*drawn, places, transfer, *breaks, *crews, finish)
     else:
         given = (arrays.plan, arrays.times, arrays.pools, arrays.refused)
-        run_full(*drawn, *given, *breaks, *crews, arrays.needs_events, finish)
+        run_full(*drawn, *given, *breaks, *crews, arrays.shares_people, arrays.needs_events, finish)
 
 
 def _breakdowns(arrays: LineArrays, release: Floats, ready: Floats) -> int:
