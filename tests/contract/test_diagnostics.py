@@ -272,6 +272,25 @@ def test_a_vehicle_that_is_offline_gets_the_request_when_it_comes_back(
         assert [each["name"] for each in job["answer"]["items"]] == ["gateway", "brake"]
 
 
+def test_how_an_operation_ended_is_told_again_when_the_word_was_lost_with_a_connection(
+    broker: Broker, pg_url: str, tmp_path: Path
+) -> None:
+    with logins(broker, pg_url), at_the_desk(pg_url, tmp_path / "var", broker.url()) as desk:
+        with on_the_road(tmp_path / "car", broker):
+            desk.open()
+            assert desk.call("POST", "components/brake/locks", {"lock_expiration": 60}).status_code == 200
+            begun = desk.call("POST", "components/brake/operations/self-test/executions").json()
+            patient(lambda: _over(desk.call("GET", f"jobs/{begun['id']}").json()))
+        with connect(pg_url) as conn:
+            conn.execute(
+                """UPDATE diagnostic_job SET answer = answer || '{"status": "running"}' WHERE id = %s""",
+                (begun["id"],),
+            )
+        with on_the_road(tmp_path / "car", broker):
+            told = patient(lambda: _over(desk.call("GET", f"jobs/{begun['id']}").json()))
+        assert (told["status"], told["result"]) == ("completed", {"passed": True})
+
+
 def _over(job: dict[str, Any]) -> dict[str, Any] | None:
     said: dict[str, Any] = job["answer"]
     return None if said["status"] == "running" else said

@@ -164,6 +164,9 @@ class Unasked:
     def __init__(self) -> None:
         self.answers: asyncio.Queue[bytes] = asyncio.Queue()
 
+    def connected(self) -> None:
+        """Tell nothing."""
+
     def take(self, payload: bytes) -> None:
         """Take nothing."""
 

@@ -177,6 +177,10 @@ class Link(Protocol):
 
     answers: asyncio.Queue[bytes]
 
+    def connected(self) -> None:
+        """Hear that the connection was opened, before it is served; never waits, never raises."""
+        ...
+
     def take(self, payload: bytes) -> None:
         """Take a request; never waits, never raises."""
         ...
@@ -261,6 +265,7 @@ class Collector:
         if link is not None:
             # The server sends a request again until it is answered. An older server refuses this.
             await client.subscribe(f"ringroad/v1/{self._vin}/{REQUEST_TOPIC}", qos=0)
+            link.connected()
         end_if_cancelled()
         self.online = True
         wake()  # what the server said while we were away was said to nobody

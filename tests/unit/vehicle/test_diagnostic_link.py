@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from ringroad.kernel.clock import SystemClock
 from ringroad.kernel.errors import Conflict, Corrupt, NotFound
 from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest
-from ringroad.vehicle.diagnostics.link import WAITING_MAX, DiagnosticLink
+from ringroad.vehicle.diagnostics.link import ENDS_TOLD_AGAIN, WAITING_MAX, DiagnosticLink
+from ringroad.vehicle.diagnostics.operations import CUT_OFF
 from ringroad.vehicle.diagnostics.sessions import answer_session, read_sessions, seen_of
 from support.diagnosed import Bench, bench, open_session
 
@@ -98,6 +99,61 @@ def test_a_change_that_was_cut_off_by_a_restart_is_told_as_unknown_and_not_begun
         assert reborn._waiting.empty()
 
     run(tmp_path, story, working=False)
+
+
+def test_an_operation_that_a_restart_cut_off_is_told_as_failed_by_itself_and_to_whoever_asks(
+    tmp_path: Path,
+) -> None:
+    async def story(at: Bench) -> None:
+        await open_session(at)
+        await at.ask("POST", "/components/brake/locks")
+        request = at.request("POST", "/components/brake/operations/self-test/executions")
+        at.link.take(wire(request))
+        began, _ = await next_answer(at), await next_answer(at)
+        at.link._note(request.id, began)  # the moment in which power goes
+        reborn = DiagnosticLink(
+            at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
+        )
+        reborn.connected()
+        told = msgspec.json.decode(reborn.answers.get_nowait(), type=DiagnosticAnswer)
+        execution = told.body["execution"]
+        assert (told.id, told.final, execution["id"], execution["status"]) == (
+            request.id,
+            False,
+            request.id,
+            "failed",
+        )
+        assert execution["error"] == CUT_OFF
+        assert execution["ended_at"] is not None
+        assert (await at.ask("GET", f"{request.path}/{request.id}")) == (200, execution)
+        reborn.take(wire(request))
+        again = msgspec.json.decode(reborn.answers.get_nowait(), type=DiagnosticAnswer)
+        assert (again.final, again.body) == (True, execution)
+        later = DiagnosticLink(
+            at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
+        )
+        assert later._noted[request.id] == again  # and does not fail anew with each start
+
+    run(tmp_path, story)
+
+
+def test_of_many_operations_the_newest_ends_are_told_again_with_a_connection(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        await open_session(at)
+        await at.ask("POST", "/components/brake/locks")
+        request = at.request("POST", "/components/brake/operations/self-test/executions")
+        at.link.take(wire(request))
+        await next_answer(at)
+        one = (await next_answer(at)).body["execution"]
+        ids = [f"ask_old_{number}" for number in range(ENDS_TOLD_AGAIN + 3)]
+        for each in ids:
+            body = {**one, "id": each}
+            at.link._note(each, DiagnosticAnswer(id=each, status=200, at=at.clock.now(), body=body))
+        at.link._note("ask_clear", None)
+        at.link.connected()
+        assert [each.id for each in at.said()] == ids[3:]
+
+    run(tmp_path, story)
 
 
 def test_a_change_that_was_done_before_a_restart_has_its_answer_after_it(tmp_path: Path) -> None:
@@ -217,7 +273,7 @@ def test_what_does_not_read_back_stops_the_start(tmp_path: Path) -> None:
 def test_any_bytes_are_taken_without_harm(tmp_path_factory: pytest.TempPathFactory, payload: bytes) -> None:
     folder = tmp_path_factory.getbasetemp() / "any"
     link = DiagnosticLink(
-        SimpleNamespace(cyclic=SimpleNamespace(), executions=SimpleNamespace()),  # type: ignore[arg-type]  # nothing of this reaches desk or sessions
+        SimpleNamespace(cyclic=SimpleNamespace(), executions=SimpleNamespace(recall=list)),  # type: ignore[arg-type]  # nothing of this reaches desk or sessions
         None,  # type: ignore[arg-type]
         folder=folder,
         clock=SystemClock(),

@@ -19,7 +19,14 @@ from ringroad.vehicle.agents.session import EcuAccess, EcuSession, Refusal
 from ringroad.vehicle.agents.verbs import UdsAgent
 from ringroad.vehicle.agents.wire import BankStatus, Did, Layout, Mode, SlotStatus, Swap
 from ringroad.vehicle.diagnostics import operations
-from ringroad.vehicle.diagnostics.operations import RESTART, Execution, Executions, _reset, _self_test
+from ringroad.vehicle.diagnostics.operations import (
+    RESTART,
+    SHUT_DOWN,
+    Execution,
+    Executions,
+    _reset,
+    _self_test,
+)
 from ringroad.vehicle.diagnostics.sessions import answer_session
 from ringroad.vehicle.uds import Session
 from support.diagnosed import FAULT, OTHER, Bench, bench, open_session
@@ -253,6 +260,18 @@ def test_a_self_test_is_stopped_on_its_ecu_and_whoever_asks_is_told_where_that_i
         assert (ended.status, ended.error) == ("stopped", error)
         stops = ["31020305"] * len(says)
         assert pending.asked == ["1003", "31010305", *stops, "22f18c", "1001"]
+
+    asyncio.run(asyncio.wait_for(story(), 60))
+
+
+def test_what_the_end_of_the_vehicles_process_stops_says_so() -> None:
+    async def story() -> None:
+        pending = Pending(STOPPED)
+        executions, begun = self_tested(pending)
+        await pending.tests.wait()
+        await executions.end()
+        ended = executions.get("brake", "self-test", begun.id)
+        assert (ended.status, ended.error) == ("stopped", SHUT_DOWN)
 
     asyncio.run(asyncio.wait_for(story(), 60))
 

@@ -5,7 +5,7 @@ The server sends a request again until it has the answer. So each has an id, and
 Invariants:
     * A request is done once: the same id again gets the same answer.
     * One that changes something is noted on the disk before it is begun; after a restart in its middle the answer is
-      that nobody knows what it did, and it is not begun again.
+      that nobody knows what it did, and it is not begun again. An operation that it cut off has failed, and is told so.
     * Nothing here grows without bound: requests that wait, answers that are remembered, bytes of either.
 """
 
@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ from ringroad.protocol.diagnostics import (
 )
 from ringroad.vehicle.diagnostics.desk import Desk
 from ringroad.vehicle.diagnostics.faults import plain
-from ringroad.vehicle.diagnostics.operations import Execution
+from ringroad.vehicle.diagnostics.operations import CUT_OFF, Execution
 from ringroad.vehicle.diagnostics.refusal import refuse
 from ringroad.vehicle.diagnostics.sessions import Session, Sessions, no_of
 from ringroad.vehicle.diagnostics.testers import LOCAL
@@ -43,6 +44,7 @@ WAITING_MAX: Final = 32  # requests; the server has no more of one vehicle under
 ANSWERS_WAITING_MAX: Final = 64
 REMEMBERED_MAX: Final = 64  # answers, and requests on the disk that changed something
 CONSENT_LOOK_S: Final = 1.0  # s between two looks whether the driver has answered
+ENDS_TOLD_AGAIN: Final = 16  # operations, the newest; few vehicles have as many of one connection
 NOTED_NAME: Final = "diagnostics-done.json"
 
 _log = structlog.get_logger(__name__)
@@ -58,7 +60,7 @@ class DiagnosticLink:
     def __init__(
         self, desk: Desk, sessions: Sessions, *, folder: Path, clock: Clock, durability: Durability
     ) -> None:
-        """Read what an earlier life noted. Raises: Corrupt."""
+        """Read what an earlier life noted; what it had under way has failed. Raises: Corrupt, Unavailable."""
         self._desk = desk
         self._sessions = sessions
         self._clock = clock
@@ -72,6 +74,9 @@ class DiagnosticLink:
         self.answers: asyncio.Queue[bytes] = asyncio.Queue(ANSWERS_WAITING_MAX)
         desk.cyclic.tell = self._tell_event
         desk.executions.tell = self._tell_end
+        for key, each in _cut_off(self._noted, now=clock.now()).items():
+            self._note(key, each)
+        desk.executions.recall(execution for _, execution in _executions(self._noted))
 
     def take(self, payload: bytes) -> None:
         """Take one request from the wire; never waits, never raises."""
@@ -94,6 +99,12 @@ class DiagnosticLink:
             self._say(msgspec.structs.replace(refuse(request.id, busy, clock=self._clock), final=False))
             return
         self._remember(request.id, None)
+
+    def connected(self) -> None:
+        """Tell again how operations ended: the word of it is lost with a connection or a life, and nobody asks for it."""
+        ended = [each for _, each in _executions(self._noted) if each.status != "running"]
+        for each in ended[-ENDS_TOLD_AGAIN:]:
+            self._say_end(each)
 
     async def run(self) -> None:
         """Do requests, one after another, until cancelled."""
@@ -198,21 +209,20 @@ class DiagnosticLink:
         """Publish how an operation ended, behind the answer that said that it runs; that one sent again says so, too."""
         if ended.session.startswith(LOCAL):
             return
-        body = plain(ended)
-        self._say(
-            DiagnosticAnswer(
-                id=ended.id, status=200, at=self._clock.now(), final=False, body={"execution": body}
-            )
-        )
+        self._say_end(ended)
         told = self._known.get(ended.id)
         if told is None:
             return
-        told = msgspec.structs.replace(told, body=body)
+        told = msgspec.structs.replace(told, body=plain(ended))
         self._remember(ended.id, told)
         try:
             self._note(ended.id, told)
         except RingroadError as error:
             _log.warning("vehicle.diagnostics_end_not_noted", code=error.code, reason=error.message)
+
+    def _say_end(self, ended: Execution) -> None:
+        body = {"execution": plain(ended)}
+        self._say(DiagnosticAnswer(id=ended.id, status=200, at=self._clock.now(), final=False, body=body))
 
     # Memory ----------------------------------------------------------------------------------------
 
@@ -252,10 +262,8 @@ class DiagnosticLink:
         self._noted = noted
 
     def _interrupted(self, request_id: str) -> DiagnosticAnswer:
-        lost = Conflict(
-            "the vehicle was restarted in the middle of it, and what it did is not known",
-            code="interrupted", hint="look how the component stands, then decide again",
-        )  # fmt: skip
+        hint = "look how the component stands, then decide again"
+        lost = Conflict(CUT_OFF, code="interrupted", hint=hint)
         return refuse(request_id, lost, clock=self._clock)
 
 
@@ -288,3 +296,24 @@ def _read_noted(path: Path) -> dict[str, DiagnosticAnswer | None]:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, DiagnosticAnswer | None])
     except (OSError, msgspec.MsgspecError) as error:
         raise Corrupt(f"{path.name} does not read back", hint="remove it") from error
+
+
+def _executions(noted: Mapping[str, DiagnosticAnswer | None]) -> Iterator[tuple[DiagnosticAnswer, Execution]]:
+    """Give the operations among what was noted, oldest first, each with the answer to the request that began it."""
+    for key, answer in noted.items():
+        if answer is not None and answer.body.get("id") == key and "operation" in answer.body:
+            yield answer, msgspec.convert(answer.body, Execution)
+
+
+def _cut_off(
+    noted: Mapping[str, DiagnosticAnswer | None], *, now: datetime
+) -> dict[str, DiagnosticAnswer | None]:
+    """Return the answers of operations that ran when an earlier life ended, as they are from now on."""
+    return {
+        each.id: msgspec.structs.replace(
+            answer,
+            body=plain(msgspec.structs.replace(each, status="failed", error=CUT_OFF, ended_at=now)),
+        )
+        for answer, each in _executions(noted)
+        if each.status == "running"
+    }

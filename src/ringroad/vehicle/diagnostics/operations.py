@@ -1,7 +1,7 @@
 """Operations of an ECU and their executions: begun by one request, looked at by later ones.
 
-One runs per component; how it ends is kept in memory, and gone with a restart. What a restart cut off has no execution any
-more, and the request that began it is answered with ``interrupted`` (`link.py`).
+One runs per component; how it ends is kept in memory. What came over the link is noted there (`link.py`), and a restart
+takes it from there again: what it cut off has failed, and says why.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -30,6 +30,8 @@ OPERATION_S_MAX: Final = (
     120.0  # s; the slowest restart we allow is 20 s, a self-test answers pending meanwhile
 )
 RESTART: Final = "reset"
+CUT_OFF: Final = "the vehicle was restarted in the middle of it, and what it did is not known"
+SHUT_DOWN: Final = "the vehicle's process was ended"
 
 _log = structlog.get_logger(__name__)
 
@@ -179,6 +181,11 @@ class Executions:
         task.add_done_callback(partial(self._ended, begun))
         return begun
 
+    def recall(self, earlier: Iterable[Execution]) -> None:
+        """Know executions of an earlier life, which are over; oldest first."""
+        for each in list(earlier)[-KEPT_MAX:]:
+            self._known[each.id] = each
+
     def get(self, component: str, operation: str, execution_id: str) -> Execution:
         """Return one execution. Raises: NotFound."""
         found = self._known.get(execution_id)
@@ -230,6 +237,7 @@ class Executions:
         """Stop everything; the vehicle shuts down."""
         tasks = dict(self._tasks)
         for key, task in tasks.items():
+            self._halted.setdefault(key, SHUT_DOWN)
             self._cancel(key, task)
         await asyncio.gather(*tasks.values(), return_exceptions=True)
 
