@@ -28,6 +28,7 @@ BINDINGS = """
 [bindings."assembly/Line 1/marriage"]
 order = "ns=2;s=marriage.order"
 lot = "ns=2;s=marriage.lot"
+result = "ns=2;s=marriage.result"
 
 [bindings."assembly/Line 1/flash_and_test"]
 order = "ns=2;s=test.order"
@@ -114,6 +115,8 @@ def test_what_happens_on_an_opc_ua_server_is_where_the_vehicles_are(
     ]
     assert state["failed"] == {order: ["leak"]}
     assert any("result 'leak:perhaps' is not CHECK:passed" in each for each in said)
+    nowhere = f"opc.tcp://127.0.0.1:{port}/line says BadNodeIdUnknown of ns=2;s=marriage.result"
+    assert f"marriage: result is not heard: {nowhere}" in said  # the server has no such node
 
 
 def test_a_plant_without_bindings_is_not_heard() -> None:
@@ -121,3 +124,10 @@ def test_a_plant_without_bindings_is_not_heard() -> None:
         bound_stations(read_plant(PLANT), "wren")
     with pytest.raises(InvalidInput, match="has 0 such lines"):
         bound_stations(read_plant(PLANT), "robin")
+
+
+def test_a_node_that_is_bound_twice_is_refused_by_both_its_stations() -> None:
+    twice = BINDINGS.replace("ns=2;s=test.order", "ns=2;s=marriage.order")
+    said = "ns=2;s=marriage.order is bound twice: to marriage: order, and to flash_and_test: order"
+    with pytest.raises(InvalidInput, match=said):
+        bound_stations(read_plant(PLANT + twice), "wren")

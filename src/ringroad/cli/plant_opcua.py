@@ -102,6 +102,15 @@ def bound_stations(plant: Plant, programme: str | None) -> tuple[dict[str, Mappi
             f"no station of {line.name} is bound to a node",
             hint='[bindings."AREA/LINE/STATION"] in the plant document; docs/reference/plant-document.md',
         )
+    says: dict[str, str] = {}
+    for station, nodes in found.items():
+        for what, node in nodes.items():
+            other = says.setdefault(node, f"{station}: {what}")
+            if other != f"{station}: {what}":
+                raise InvalidInput(
+                    f"{node} is bound twice: to {other}, and to {station}: {what}",
+                    hint="a node says one thing of one station; mend [bindings] in the plant document",
+                )
     return found, line.programme
 
 
@@ -175,9 +184,12 @@ class Bridge:
             clock=self.clock,
         )
         subscription = await client.create_subscription(PUBLISH_MS, handler)
-        await subscription.subscribe_data_change(
+        heard = await subscription.subscribe_data_change(
             [client.get_node(node) for node in named], queuesize=QUEUE_VALUES
         )
+        for (node, (station, what)), result in zip(named.items(), heard, strict=True):
+            if not isinstance(result, int):  # a status in place of the handle of what is heard
+                self.say(f"{station}: {what} is not heard: {self.url} says {result.name} of {node}")
 
     async def _tell(self, client: Any, changes: asyncio.Queue[NodeChange], stop: asyncio.Event) -> None:
         """Tell changes in the order in which they happened. Raises what a lost connection does."""
