@@ -714,6 +714,35 @@ def test_nothing_of_a_locked_account_is_sent_but_the_end_of_its_session(pg_url: 
         assert due(conn) == [("DELETE", "/sessions")]
 
 
+def test_what_another_server_sends_meanwhile_is_not_sent_twice(pg_url: str) -> None:
+    with connect(pg_url) as conn, connect(pg_url) as other, ThreadPoolExecutor(1) as threads:
+        born(conn)
+        token_of(conn, "admin", Role.ADMIN)
+        token_of(conn, "ole", Role.OPERATOR, permission="service")
+        ole_asks(conn)
+        # The other server has its snapshot, and looks whose requests they are while we send them.
+        conn.execute("SELECT pg_advisory_lock(7)")
+        with transaction(other):
+            other.execute(
+                """CREATE FUNCTION pg_temp.wait() RETURNS bool LANGUAGE plpgsql VOLATILE AS
+                   $$ BEGIN PERFORM pg_advisory_lock_shared(7); RETURN true; END $$"""
+            )
+            other.execute("CREATE TEMP VIEW account AS SELECT * FROM public.account WHERE pg_temp.wait()")
+        pid = other.info.backend_pid
+        asked = threads.submit(due, other)
+        patient(
+            lambda: conn.execute(
+                "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = %s AND NOT granted", (pid,)
+            ).fetchone()
+        )
+        now = SystemClock().now()
+        with transaction(conn):
+            [(job, _)] = store.due_requests(conn, now=now, rows_max=9)
+            store.note_sent(conn, job_id=job.id, next_at=now + timedelta(seconds=5))
+        conn.execute("SELECT pg_advisory_unlock(7)")
+        assert asked.result(60) == []
+
+
 def test_what_waits_for_a_vehicle_is_sent_in_the_order_in_which_it_was_asked(pg_url: str) -> None:
     ids, now = SystemIds(), SystemClock().now()
     with connect(pg_url) as conn:

@@ -193,10 +193,15 @@ def test_a_ring_is_bounded_in_time_and_number_and_told_once() -> None:
     assert len(kept) == RING_SAMPLES_MAX
     assert kept[-1].at == now
     assert ring.take() == []
+    assert ring.kept() == kept  # for whoever reads it
     for second in range(30):
         now = NOW + timedelta(seconds=second)
         ring.record([Sample(at=now, path="Vehicle.Speed", value=second)], now=now)
     assert [each.value for each in ring.take()] == list(range(19, 30))
+    now += timedelta(seconds=4)
+    ring.record([Sample(at=now, path="Vehicle.Speed", value=99)], now=now)
+    assert [each.value for each in ring.take()] == [99]  # of a second fault, what the first was not told with
+    assert [each.value for each in ring.kept()] == [*range(23, 30), 99]
 
 
 def test_what_is_read_twice_is_kept_once() -> None:

@@ -10,7 +10,7 @@ import click
 
 from ringroad.cli.client import Client
 from ringroad.cli.diagnose_vehicle import logs, update, updates, watch
-from ringroad.cli.diagnose_words import frames_text, measured, show_answer, tree
+from ringroad.cli.diagnose_words import answer_lines, frames_text, measured, mode_problem, show_answer, tree
 from ringroad.cli.errors import EXIT_WAITING
 from ringroad.cli.groups import ClientGroup, example, with_client
 from ringroad.cli.shell import Shell
@@ -116,7 +116,7 @@ def jobs(shell: Shell, client: Client, *, vin: str, job_id: str | None) -> None:
             text += f"; no answer yet, it was sent {counted(job['tries'], 'time')} and is sent until {exactly(job['expires_at'])}"
         elif job["state"] in {"expired", "cancelled"}:
             text += f"; nobody answered, it was sent {counted(job['tries'], 'time')}"
-        shell.show(job, text="\n".join([text, *_lines(job["answer"] or {})]))
+        shell.show(job, text="\n".join([text, *answer_lines(job["answer"] or {})]))
         if job["state"] != "answered":
             click.get_current_context().exit(EXIT_WAITING)
         return
@@ -167,7 +167,7 @@ def components(shell: Shell, client: Client, *, vin: str) -> None:
 def show(shell: Shell, client: Client, *, vin: str, ecu: str) -> None:
     """Show one ECU: whether it answers, and what it runs."""
     found = client.get(tree(vin, "components", ecu))
-    show_answer(shell, found, lambda: "\n".join(_lines(found)))
+    show_answer(shell, found, lambda: "\n".join(answer_lines(found)))
 
 
 @group.command(
@@ -416,6 +416,8 @@ def set_mode(
     if mode is None or value is None:
         found = client.get(place)
     else:
+        if problem := mode_problem(vin, ecu, mode, value, seconds):
+            raise problem
         body = {"value": value, "mode_expiration": seconds}
         found = client.send("PUT", f"{place}/{mode}", body=body)
     show_answer(
@@ -483,15 +485,3 @@ def _fault_text(found: Mapping[str, Any]) -> str:
         values = ", ".join(f"{each['name']} {measured(each)}" for each in snapshot["data"])
         lines.append(f"  snapshot {snapshot['record']}: {values or snapshot['raw']}")
     return "\n".join(lines)
-
-
-def _lines(value: Mapping[str, Any]) -> list[str]:
-    return [f"{key.replace('_', ' ')}: {_shown(each)}" for key, each in value.items()]
-
-
-def _shown(value: Any) -> Any:
-    return (
-        ", ".join(value)
-        if isinstance(value, list) and all(isinstance(each, str) for each in value)
-        else value
-    )

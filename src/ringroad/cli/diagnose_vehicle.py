@@ -141,8 +141,9 @@ def logs(
     if category is None:
         found = client.get(tree(vin, "bulk-data"))
         show_answer(
-            shell, found, lambda: table(("category", "is"), ((r["id"], r["name"]) for r in found["items"]))
-        )
+            shell, found,
+            lambda: table(("category", "is"), ((r["id"], r["name"]) for r in found["items"]), whole=("is",)),
+        )  # fmt: skip
         return
     if category == "ecus" and item is None:
         raise InvalidInput("of which ECU?", hint=f"ringroad diagnose logs {vin} ecus ECU")

@@ -31,6 +31,14 @@ PATH_CHARS_MAX: Final = 300
 REASON_CHARS_MAX: Final = 500  # the driver reads it
 SESSION_S_MAX: Final = 8 * 3600  # s; a working day of a workshop
 SESSION_S_MIN: Final = 60  # s
+MODE_S_MAX: Final = 600  # s that a mode of an ECU holds
+MODE_VALUES: Final[Mapping[str, tuple[str, str]]] = {  # each mode's default first
+    "session": ("default", "extended"),
+    "security": ("locked", "unlocked"),
+    "authentication": ("deauthenticated", "authenticated"),
+    "dtcsetting": ("on", "off"),
+    "commctrl": ("enabled", "disabled"),
+}
 REQUEST_TOPIC: Final = "diagnostics/request"  # below ringroad/v1/{vin}/
 ANSWER_TOPIC: Final = "diagnostics/answer"
 

@@ -174,7 +174,8 @@ WITH sendable AS NOT MATERIALIZED (
                         WHERE session.id = job.session_id AND account.disabled_at IS NULL))),
 due AS (SELECT session_id, made_at, id FROM sendable WHERE next_at <= :now ORDER BY next_at LIMIT :rows_max)
 SELECT * FROM diagnostic_job AS job WHERE state = 'queued'
-   AND id IN (SELECT sendable.id FROM due JOIN sendable USING (session_id)  -- what was asked before goes before it
+   AND (id, next_at) IN (  -- next_at too: what another server sent between our snapshot and our lock is not due any more
+               SELECT sendable.id, sendable.next_at FROM due JOIN sendable USING (session_id)  -- what was asked before goes before it
                WHERE (sendable.made_at, sendable.id) <= (due.made_at, due.id))
  ORDER BY made_at, id FOR UPDATE OF job SKIP LOCKED;
 

@@ -47,12 +47,16 @@ _log = structlog.get_logger(__name__)
 
 
 class SampleRing:
-    """The newest samples of chosen signals, so many seconds back and never more than `RING_SAMPLES_MAX`."""
+    """The newest samples of chosen signals, so many seconds back and never more than `RING_SAMPLES_MAX`.
+
+    What was told with a fault stays for whoever reads the ring, and is not told again with the next one.
+    """
 
     def __init__(self, paths: Sequence[str], *, before_s: float) -> None:
         self._paths = frozenset(paths)
         self._before = timedelta(seconds=before_s)
         self._kept: deque[Sample] = deque(maxlen=RING_SAMPLES_MAX)
+        self._untold = 0  # of the kept ones, the newest
         self._newest: dict[str, datetime] = {}  # by path: what was read twice is kept once
 
     def chosen(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -65,18 +69,19 @@ class SampleRing:
             if self._newest.get(each.path) != each.at:
                 self._newest[each.path] = each.at
                 self._kept.append(each)
-        while self._kept and self._kept[0].at < now - self._before:
+                self._untold += 1
+        while self._kept and abs(now - self._kept[0].at) > self._before:  # or the clock was set back
             self._kept.popleft()
+        self._untold = min(self._untold, len(self._kept))
 
     def kept(self) -> list[Sample]:
         """Return what is kept, oldest first."""
         return list(self._kept)
 
     def take(self) -> list[Sample]:
-        """Return what is kept, oldest first, and forget it: it is told once."""
-        kept = list(self._kept)
-        self._kept.clear()
-        return kept
+        """Return what is kept and was not taken before, oldest first: it is told once."""
+        untold, self._untold = self._untold, 0
+        return self.kept()[len(self._kept) - untold :]
 
 
 def ring_of(config: VehicleConfig) -> SampleRing:

@@ -27,6 +27,7 @@ from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput, NotFound, 
 from ringroad.protocol.diagnostics import (
     BULK_BYTES_MAX,
     BULK_CHUNK_BYTES_MAX,
+    MODE_S_MAX,
     DiagnosticAnswer,
     DiagnosticRequest,
 )
@@ -39,7 +40,7 @@ from ringroad.vehicle.diagnostics import data as did_data
 from ringroad.vehicle.diagnostics.bulk import Sources
 from ringroad.vehicle.diagnostics.cyclic import Subscriptions
 from ringroad.vehicle.diagnostics.faults import fault_status, plain
-from ringroad.vehicle.diagnostics.modes import MODE_S_MAX, Modes
+from ringroad.vehicle.diagnostics.modes import Modes
 from ringroad.vehicle.diagnostics.operations import Executions
 from ringroad.vehicle.diagnostics.refusal import refuse
 from ringroad.vehicle.diagnostics.sessions import Session, Sessions
@@ -415,10 +416,9 @@ class Desk:
         return list(plain(self._modes.of(ask.component))) if offered else []
 
     async def _mode(self, ask: Ask, session: Session, body: Body) -> Body:
-        ecu = self._ecu(ask)
-        value = body.get("value")
+        ecu, value = self._ecu(ask), body.get("value")
         if not isinstance(value, str):
-            raise InvalidInput("value is the mode's new value")
+            raise InvalidInput("value is the mode's new value", hint="its modes list what each may be")
         seconds = whole(body, "mode_expiration", default=MODE_S, least=1, most=MODE_S_MAX)
         until = min(self._place.clock.now() + timedelta(seconds=seconds), session.expires_at)
         await self._modes.set(

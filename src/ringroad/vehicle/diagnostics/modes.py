@@ -21,17 +21,10 @@ import msgspec
 
 from ringroad.kernel.clock import Clock
 from ringroad.kernel.errors import InvalidInput, NotFound, RingroadError
+from ringroad.protocol.diagnostics import MODE_VALUES
 from ringroad.vehicle.agents.session import EcuSession
 from ringroad.vehicle.uds import KEEPALIVE_S, Session
 
-MODE_S_MAX: Final = 600  # s
-VALUES: Final[dict[str, tuple[str, str]]] = {  # each mode's default first
-    "session": ("default", "extended"),
-    "security": ("locked", "unlocked"),
-    "authentication": ("deauthenticated", "authenticated"),
-    "dtcsetting": ("on", "off"),
-    "commctrl": ("enabled", "disabled"),
-}
 PROVEN: Final = {"security": "unlocked", "authentication": "authenticated"}  # by which of them, the ECU says
 _REQUESTS: Final[dict[tuple[str, str], bytes]] = {
     ("dtcsetting", "on"): b"\x85\x01",
@@ -84,7 +77,7 @@ class Modes:
         until = {"mode_expiration": held.expires_at} if held is not None else {}
         return [
             {"id": mode, "value": values.get(mode, default), "values": [default, other], **until}
-            for mode, (default, other) in VALUES.items()
+            for mode, (default, other) in MODE_VALUES.items()
             if mode != self._other_way(component)
         ]
 
@@ -118,11 +111,11 @@ class Modes:
             NotFound, InvalidInput: there is no such mode, or no such value.
             RingroadError: the ECU refused, or does not answer.
         """
-        if mode not in VALUES or mode == self._other_way(component):
-            known = ", ".join(each for each in VALUES if each != self._other_way(component))
+        if mode not in MODE_VALUES or mode == self._other_way(component):
+            known = ", ".join(each for each in MODE_VALUES if each != self._other_way(component))
             raise NotFound(f"{component} has no mode {mode[:40]!r}", hint=known)
-        if value not in VALUES[mode]:
-            raise InvalidInput(f"{mode} is {' or '.join(VALUES[mode])}")
+        if value not in MODE_VALUES[mode]:
+            raise InvalidInput(f"{mode} is {' or '.join(MODE_VALUES[mode])}", hint="name one of the two")
         if mode == "session" and value == "default":
             await self._end(component, line)
             return
