@@ -68,6 +68,21 @@ def test_how_much_slower_the_whole_plant_is_is_said_with_how_sure_that_is() -> N
     assert nothing.plant_high == pytest.approx(1.645 * prior, rel=0.05) == -nothing.plant_low
 
 
+@pytest.mark.parametrize("stations", [1, 2, 3, 20])
+@pytest.mark.parametrize("vehicles", [1, 5, 20])
+def test_a_few_good_vehicles_say_little_of_the_whole_plant(stations: int, vehicles: int) -> None:
+    keys = [Key(key.path, "first_pass") for key in KEYS[:stations]]
+    inheritance = inherit({"mother": {key: stated_share(0.97, n=1_200) for key in keys}}, keys)
+    all_good = Posterior(family="share", n=vehicles, total=vehicles, origin=HERE)
+    found, nothing = (learn(inheritance, own) for own in (dict.fromkeys(keys, all_good), {}))
+    assert found.plant_low < nothing.plant < found.plant < found.plant_high
+    expected = (
+        stations * vehicles * 0.03
+    )  # bad ones of as many vehicles; their lack is that much evidence of odds
+    assert found.plant <= 1.1 * expected * inheritance.plant_variance
+    assert found.plant_high - found.plant_low > 0.8 * (nothing.plant_high - nothing.plant_low)
+
+
 def test_before_its_first_vehicle_a_clone_believes_what_its_parents_have_in_common() -> None:
     found = learn(inherit(parents(), KEYS), {})
     assert error(found) < 0.03

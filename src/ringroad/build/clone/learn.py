@@ -292,9 +292,8 @@ def _plant_effects(inheritance: Inheritance, centre: Array, error: Array, betwee
     residual = (centre - inheritance.centre)[seen]
     total = (error + inheritance.doubt + between)[seen]
     spread = max(np.sqrt(1 / (1 / total).sum()), 1.25 * residual.std() / np.sqrt(len(residual)))
-    spread = 1 / np.sqrt(1 / spread**2 + 1 / inheritance.plant_variance) if len(residual) < 3 else spread
-    middle = np.median(residual)
-    middle *= inheritance.plant_variance / (inheritance.plant_variance + spread**2)
+    middle = np.median(residual) * inheritance.plant_variance / (inheritance.plant_variance + spread**2)
+    spread = 1 / np.sqrt(1 / spread**2 + 1 / inheritance.plant_variance)
     return np.asarray(middle + 4 * spread * np.linspace(-1, 1, PLANT_STEPS))
 
 
