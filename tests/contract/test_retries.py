@@ -145,13 +145,28 @@ def test_a_failure_with_the_image_whole_or_without_a_second_bank_or_after_a_clai
     assert story.campaign().state is CampaignState.HALTED
 
 
+@pytest.mark.parametrize(("urgency", "states"), [("forced", ["failed"]), ("download_only", [])])
+def test_a_client_that_says_nothing_until_it_failed_may_have_installed_the_whole_image(
+    conn: Connection, urgency: str, states: list[str]
+) -> None:
+    story = begin(conn, gateway="ddi", urgency=urgency)
+    keep_old(conn)
+    (action, *_) = story.vehicles("offered")
+    story.report(action, {"gateway": "ddi"}, kind="fetched", key=f"fetched:{action.action_id}")
+    story.ddi(action, "closed", "failure", kind="closed")
+    story.later(5)
+    story.tick()
+    assert [one.state for one in story.vehicles("failed")] == states
+    assert story.facts(FactKind.VEHICLE_ATTEMPT_FAILED) == (not states)
+
+
 def test_an_image_that_an_earlier_attempt_fetched_may_be_what_failed(conn: Connection) -> None:
     story = begin(conn, gateway="ddi")
     keep_old(conn)
     (action, *_) = story.vehicles("offered")
-    story.report(action, {"gateway": "ddi"}, kind="fetched", key=f"fetched:{action.action_id}")
     story.ddi(action, "closed", "failure", kind="closed")  # it never said that it proceeds
     story.tick()
+    story.report(action, {"gateway": "ddi"}, kind="fetched", key=f"fetched:{action.action_id}")  # stored late
     assert action.vin not in {one.vin for one in story.vehicles("offered")}
     story.later(901)
     story.tick()

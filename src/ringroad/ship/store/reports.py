@@ -390,14 +390,15 @@ def _again_at(action: _Action, *, now: datetime) -> datetime | None:
     if action.state is not AssignmentState.FAILED or row["retry"] is None:
         return None
     began = action.began or row["began_at"] is not None
-    lost = not_delivered(
-        action.reason, began=began, keeps_old=action.rule.keeps_old, fetched=row["fetched"] or action.claimed
-    )
+    fetched = row["fetched"] or action.claimed
+    lost = not_delivered(action.reason, began=began, keeps_old=action.rule.keeps_old, fetched=fetched)
+    # A client may say nothing before it failed: with the whole image it may have installed it.
+    unsaid = action.reason == "not_begun" and fetched and not row["download_only"]
     action.reason = lost or action.reason
     return decide_retry(
         msgspec.convert(row["retry"], RetryPolicy),
         attempt=row["attempt"],
-        began=began and lost is None,
+        began=(began or unsaid) and lost is None,
         reason=action.reason,
         seed=f"{row['campaign_id']}:{row['vin']}",
         now=now,
