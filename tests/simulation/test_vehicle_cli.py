@@ -20,7 +20,15 @@ from ringroad.vehicle.config import write_config
 from ringroad.vehicle.files import FolderLock
 from ringroad.vehicle.memory import JOURNAL_NAME
 from ringroad.vehicle.orchestrator import MANIFEST_AGAIN_S, MANIFEST_AGAIN_S_MAX, Orchestrator
-from ringroad.vehicle.unblock import UNBLOCK_NAME, WORD_S_MAX, heed_unblock, is_unblocked
+from ringroad.vehicle.unblock import (
+    TAKEN_NAME,
+    UNBLOCK_NAME,
+    WORD_S_MAX,
+    AboardEcu,
+    heed_unblock,
+    is_unblocked,
+    read_taken,
+)
 from support.vehicle_world import World
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -215,6 +223,44 @@ def test_a_blocked_vehicle_is_unblocked_while_it_runs(world: World) -> None:
     world.ecus["adas"].bad_versions.clear()
     world.order(action_id=2)
     assert asyncio.run(world.drive()) == "SUCCEEDED"
+
+
+def test_a_vehicle_that_is_unblocked_while_it_runs_says_which_ecus_it_has_aboard_and_not_its_file(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.config = msgspec.structs.replace(world.config, consent="auto")
+    world.order()
+    world.ecus["adas"].bad_versions.add("2.0.0")
+    world.ecus["brake"].answers["rollback"] = [Failed(reason=Reason.TRANSFER_FAILED)] * 50
+    assert asyncio.run(world.drive()) == "ROLLBACK_FAILED"
+
+    async def story() -> int:
+        async with world.boot() as orchestrator:
+            heeds = asyncio.create_task(heed_unblock(world.folder, orchestrator, SystemClock()))
+            others = tuple(each for each in world.config.ecus if each.name != "brake")
+            fewer = msgspec.structs.replace(world.config, ecus=others)
+            write_config(world.folder, fewer, durability="buffered")  # edited behind its back
+            status = await asyncio.to_thread(vehicle, world, "unblock")
+            heeds.cancel()
+            return status
+
+    capsys.readouterr()
+    assert asyncio.run(story()) == 0
+    out = "\n" + capsys.readouterr().out  # among what the vehicle logs
+    said, _ = json.JSONDecoder().raw_decode(out, out.index("\n{") + 1)
+    assert "brake" in said["ecus"]
+    assert (said["state"], said["exchanged"]) == ("ROLLING_BACK", [])
+
+
+def test_what_a_process_said_of_another_failure_or_before_is_not_taken_for_its_word(tmp_path: Path) -> None:
+    assert read_taken(tmp_path, action_id=7, since=NOW) is None  # an older process says nothing
+    said = {"action_id": 7, "at": NOW, "on_board": [{"serial": "brake-1"}]}
+    (tmp_path / TAKEN_NAME).write_bytes(msgspec.json.encode(said))
+    assert read_taken(tmp_path, action_id=6, since=NOW) is None
+    assert read_taken(tmp_path, action_id=7, since=NOW + timedelta(seconds=1)) is None
+    assert read_taken(tmp_path, action_id=7, since=NOW) == (AboardEcu(serial="brake-1"),)
+    (tmp_path / TAKEN_NAME).write_text("[")
+    assert read_taken(tmp_path, action_id=7, since=NOW) is None
 
 
 def test_a_process_that_does_not_heed_is_named_and_hears_nothing_later(world: World) -> None:

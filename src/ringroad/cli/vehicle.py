@@ -40,7 +40,6 @@ from ringroad.vehicle.images import bytes_here
 from ringroad.vehicle.journal import RecordHook, crash_after
 from ringroad.vehicle.memory import Memory, read_state
 from ringroad.vehicle.orchestrator import IMAGES_NAME
-from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.run import Surroundings, run_vehicle
 from ringroad.vehicle.signals import FileSignals
 from ringroad.vehicle.states import (
@@ -61,9 +60,11 @@ from ringroad.vehicle.states import (
 from ringroad.vehicle.unblock import LOOK_S as UNBLOCK_LOOK_S
 from ringroad.vehicle.unblock import (
     UNBLOCK_NAME,
+    Aboard,
     exchanged,
     image_for,
     left_undone,
+    read_taken,
     say_unblock,
     take_back,
     unblocked,
@@ -221,9 +222,10 @@ def unblock(shell: Shell, folder: Path) -> None:
     try:
         lock = FolderLock(folder)
     except Conflict:
-        before = read_state(folder)
+        before, since = read_state(folder), shell.clock.now()
         unblock_running(folder, shell.clock, within_s=UNBLOCK_S_MAX)
-        _show_unblocked(shell, folder, before, ecus, how=", while it runs")
+        taken = read_taken(folder, action_id=before.action_id, since=since)
+        _show_unblocked(shell, folder, before, ecus if taken is None else taken, how=", while it runs")
         return
     try:
         memory = Memory(folder, clock=shell.clock, ids=shell.ids, durability="fsync")
@@ -240,7 +242,7 @@ def unblock(shell: Shell, folder: Path) -> None:
 
 
 def _show_unblocked(
-    shell: Shell, folder: Path, before: CampaignState, ecus: Sequence[EcuOnBoard], *, how: str = ""
+    shell: Shell, folder: Path, before: CampaignState, ecus: Sequence[Aboard], *, how: str = ""
 ) -> None:
     """Say what follows for the ECUs of the vehicle that was blocked."""
     left, gone = left_undone(before, ecus), exchanged(before, ecus)

@@ -6,7 +6,8 @@ folder for the process that runs it.
 
 Invariants:
     A word is about one blocking: it names the update that failed, and holds for `WORD_S_MAX`.
-    Whoever runs the vehicle takes it once, and writes it into the journal first.
+    Whoever runs the vehicle takes it once, and writes it into the journal first. It says beside it which ECUs are aboard:
+    its configuration is what it read when it started.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from ringroad.trust.state import VerifiedTarget
 from ringroad.vehicle.decide import COMMIT_FAILED
 from ringroad.vehicle.ending import end_if_cancelled
 from ringroad.vehicle.files import Durability, replace_file
-from ringroad.vehicle.plan import EcuOnBoard
 from ringroad.vehicle.states import (
     TOUCHED,
     CampaignState,
@@ -37,13 +37,23 @@ from ringroad.vehicle.states import (
 )
 
 UNBLOCK_NAME: Final = "unblock.json"
+TAKEN_NAME: Final = "unblock-taken.json"
 WORD_S_MAX: Final = 60  # s that a word holds, so that one nobody took unblocks nothing later
 LOOK_S: Final = 1.0  # s between two looks of a blocked vehicle for such a word
 
 _log = structlog.get_logger(__name__)
 
 
-def left_undone(state: CampaignState, on_board: Collection[EcuOnBoard]) -> tuple[EcuPlan, ...]:
+class Aboard(Protocol):
+    """An ECU that is in the vehicle."""
+
+    @property
+    def serial(self) -> str:
+        """Its unique id."""
+        ...
+
+
+def left_undone(state: CampaignState, on_board: Collection[Aboard]) -> tuple[EcuPlan, ...]:
     """Return the ECUs of a blocked update that are brought where they belong once the vehicle is unblocked.
 
     None, if the journal keeps no plan, or all of them were exchanged since.
@@ -52,7 +62,7 @@ def left_undone(state: CampaignState, on_board: Collection[EcuOnBoard]) -> tuple
     return tuple(ecu for ecu in _undone(state) if ecu.serial in serials)
 
 
-def exchanged(state: CampaignState, on_board: Collection[EcuOnBoard]) -> tuple[EcuPlan, ...]:
+def exchanged(state: CampaignState, on_board: Collection[Aboard]) -> tuple[EcuPlan, ...]:
     """Return the ECUs that a blocked update left undone and that are not in the vehicle any more."""
     serials = {ecu.serial for ecu in on_board}
     return tuple(ecu for ecu in _undone(state) if ecu.serial not in serials)
@@ -71,7 +81,7 @@ def _undone(state: CampaignState) -> tuple[EcuPlan, ...]:
     return tuple(state.plan.ecu(serial) for serial in group.ecus if state.ecus[serial] in undone)
 
 
-def unblocked(state: CampaignState, on_board: Collection[EcuOnBoard], *, now: datetime) -> Moved | Unblocked:
+def unblocked(state: CampaignState, on_board: Collection[Aboard], *, now: datetime) -> Moved | Unblocked:
     """Return the journal's entry for a blocked vehicle that a technician mended: one move, so no power cut can halve it."""
     if not (left := left_undone(state, on_board)):
         return Unblocked(at=now)
@@ -89,6 +99,20 @@ class UnblockWord(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
 
 
+class AboardEcu(msgspec.Struct, frozen=True, kw_only=True):
+    """An ECU that the vehicle's process has aboard."""
+
+    serial: str
+
+
+class UnblockTaken(msgspec.Struct, frozen=True, kw_only=True):
+    """Which ECUs were aboard when the process of the vehicle took the word."""
+
+    action_id: int | None
+    at: datetime
+    on_board: tuple[AboardEcu, ...]
+
+
 def say_unblock(
     folder: Path, *, action_id: int | None, now: datetime, durability: Durability = "fsync"
 ) -> None:
@@ -102,6 +126,18 @@ def take_back(folder: Path) -> None:
     (folder / UNBLOCK_NAME).unlink(missing_ok=True)
 
 
+def read_taken(folder: Path, *, action_id: int | None, since: datetime) -> tuple[AboardEcu, ...] | None:
+    """Return which ECUs the vehicle's process had aboard when it took the word for a failure.
+
+    None, where it says nothing of that: its software is older.
+    """
+    try:
+        taken = msgspec.json.decode((folder / TAKEN_NAME).read_bytes(), type=UnblockTaken)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return taken.on_board if taken.action_id == action_id and since <= taken.at else None
+
+
 def is_unblocked(folder: Path, *, action_id: int | None, now: datetime) -> bool:
     """Say whether there is a word for this failure that holds; what does not read back is none."""
     try:
@@ -113,12 +149,26 @@ def is_unblocked(folder: Path, *, action_id: int | None, now: datetime) -> bool:
     return abs(now - word.at) <= timedelta(seconds=WORD_S_MAX)
 
 
+class EcusAboard(Protocol):
+    """The ECUs of a vehicle."""
+
+    @property
+    def on_board(self) -> Collection[Aboard]:
+        """Those that are in it."""
+        ...
+
+
 class Blockable(Protocol):
     """A running orchestrator, as far as it is blocked."""
 
     @property
     def state(self) -> CampaignState:
         """What its journal adds up to."""
+        ...
+
+    @property
+    def ecus(self) -> EcusAboard:
+        """The ECUs of its configuration, as it was read when it started."""
         ...
 
     def unblock(self) -> None:
@@ -132,9 +182,16 @@ async def heed_unblock(folder: Path, orchestrator: Blockable, clock: Clock) -> N
         state = orchestrator.state
         if state.blocked and is_unblocked(folder, action_id=state.action_id, now=clock.now()):
             try:
+                _say_taken(folder, state.action_id, orchestrator.ecus.on_board, now=clock.now())
                 orchestrator.unblock()
                 take_back(folder)  # a power cut before this leaves a word that is about nothing any more
             except (RingroadError, OSError) as error:
                 _log.warning("vehicle.unblock_failed", reason=str(error))
         end_if_cancelled()
         await asyncio.sleep(LOOK_S)
+
+
+def _say_taken(folder: Path, action_id: int | None, on_board: Collection[Aboard], *, now: datetime) -> None:
+    aboard = tuple(AboardEcu(serial=ecu.serial) for ecu in on_board)
+    taken = UnblockTaken(action_id=action_id, at=now, on_board=aboard)
+    replace_file(folder / TAKEN_NAME, msgspec.json.encode(taken), durability="buffered")
