@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ringroad.adapt.store import due_outcomes
+from ringroad.http import reading
 from ringroad.kernel.errors import Conflict, InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.protocol.vehicle import OBEYS_CONDUCT, Conduct
@@ -86,6 +87,11 @@ def test_devices_on_ddi_that_store_it_are_counted_and_do_not_count_as_lost_when_
     assert {each["code"] for each in plan.findings} >= {"download_only_not_told"}
     story.tick()
     one, two, three, four = story.vehicles("offered")
+    story.conn.execute(
+        'UPDATE vehicle SET attributes = \'{"honours_skip": "true"}\' WHERE vin <> %s', [four.vin]
+    )
+    shown = reading.assignments(story.conn, campaign_id=story.campaign_id, limit=9)
+    assert [each.vin for each in shown if each.withheld] == [four.vin]  # it is told nothing, and why says so
     story.ddi(one, "downloaded")
     story.ddi(two, "closed", "success", kind="closed")
     body = {"gateway": "ddi", "execution": "proceeding", "finished": "none"}

@@ -60,6 +60,7 @@ def test_each_format_has_every_row(client: httpx.Client, world: World) -> None:
         assert len(rows) == count, name
         assert count or name == "evidence", name
         text = client.get(f"/{name}", params=query)
+        assert text.headers["content-type"] == "text/csv; charset=utf-8"
         assert len(list(csv.reader(io.StringIO(text.text, newline="")))) == count + 1, name
         columns = pq.read_table(
             io.BytesIO(client.get(f"/{name}", params={"format": "parquet", **query}).content)

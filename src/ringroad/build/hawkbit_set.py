@@ -23,6 +23,8 @@ SET_BYTES_MAX: Final = 4 * 1024**2  # bytes of the document; a set of 33 modules
 MODULES_MAX: Final = 256
 NAME_CHARS_MAX: Final = 200
 PART_BYTES: Final = 1024**2
+AS_ANSWERED: Final = "give it as GET /rest/v1/distributionsets/{id} answers, each module with its artifacts"
+AGAIN: Final = "download it again"
 _FILENAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+ -]{0,199}")
 _HEX: Final = {"sha256": 64, "sha1": 40, "md5": 32}
 
@@ -71,7 +73,9 @@ def read_set(content: bytes) -> DistributionSet:
     if not isinstance(document, dict):
         _refuse("the document is no distribution set")
     if document.get("complete") is False or document.get("deleted") is True:
-        _refuse("hawkBit says that this set is incomplete or deleted")
+        _refuse(
+            "hawkBit says that this set is incomplete or deleted", hint="complete it there, and read it again"
+        )
     modules = document.get("modules")
     if not isinstance(modules, list) or not 0 < len(modules) <= MODULES_MAX:
         _refuse(f"the set has no modules, or more than {MODULES_MAX}")
@@ -94,7 +98,7 @@ def check_file(wanted: ArtifactFile, read: Callable[[int], bytes], *, size: int)
         Untrusted: it hashes to something else.
     """
     if size != wanted.size:
-        _refuse(f"{wanted.filename} has {size} bytes, the set says {wanted.size}")
+        _refuse(f"{wanted.filename} has {size} bytes, the set says {wanted.size}", hint=AGAIN)
     digests = {name: hashlib.new(name, usedforsecurity=False) for name in wanted.hashes}
     while part := read(PART_BYTES):
         for digest in digests.values():
@@ -104,7 +108,7 @@ def check_file(wanted: ArtifactFile, read: Callable[[int], bytes], *, size: int)
             raise Untrusted(
                 f"{wanted.filename} is not the file of the set: its {name} is {digest.hexdigest()}",
                 code="hash_mismatch",
-                hint="download it again",
+                hint=AGAIN,
             )
 
 
@@ -155,5 +159,5 @@ def _text(document: Mapping[str, Any], key: str, what: str) -> str:
     return value
 
 
-def _refuse(message: str, *, hint: str = "") -> NoReturn:
+def _refuse(message: str, *, hint: str = AS_ANSWERED) -> NoReturn:
     raise InvalidInput(message, code="distribution_set", hint=hint)

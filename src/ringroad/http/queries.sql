@@ -257,6 +257,9 @@ WITH held AS (
      ORDER BY found.vin, found.action_id DESC LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
+       coalesce(shown.state = 'offered' AND shown.kind = 'update' AND p.document -> 'request' ->> 'urgency' = 'download_only'
+           AND EXISTS (SELECT FROM vehicle v WHERE v.vin = shown.vin AND v.gateway = 'ddi'
+                          AND v.attributes ->> 'honours_skip' IS DISTINCT FROM 'true'), false) AS withheld,
        coalesce(other.name, '') AS behind, coalesce(other.state, '') AS behind_state,
        CASE WHEN NOT shown.released THEN (p.document #>>
             ARRAY['request', 'waves', (shown.wave - 1)::text, 'not_before'])::timestamptz END AS wave_opens_at,
@@ -290,6 +293,9 @@ WITH own AS (
      LIMIT :rows_max OFFSET :rows_skip
 )
 SELECT shown.*, coalesce((p.document -> 'request' ->> 'recall')::boolean, false) AS recall,
+       coalesce(shown.state = 'offered' AND shown.kind = 'update' AND p.document -> 'request' ->> 'urgency' = 'download_only'
+           AND EXISTS (SELECT FROM vehicle v WHERE v.vin = shown.vin AND v.gateway = 'ddi'
+                          AND v.attributes ->> 'honours_skip' IS DISTINCT FROM 'true'), false) AS withheld,
        coalesce(other.name, '') AS behind, coalesce(other.state, '') AS behind_state,
        CASE WHEN NOT shown.released THEN (p.document #>>
             ARRAY['request', 'waves', (shown.wave - 1)::text, 'not_before'])::timestamptz END AS wave_opens_at,

@@ -136,6 +136,9 @@ class AssignmentView(View, frozen=True, kw_only=True):
     window: dict[str, Any] | None  # of the plan, while the vehicle has not begun
     own_window: dict[str, Any] | None = None  # hours that its fleet's operator set, likewise
     asked: bool = False  # over DDI: its driver is asked, and has not agreed
+    withheld: bool = (
+        False  # over DDI: it is told nothing, as it never said that it keeps what it may not install
+    )
     recall: bool = False  # an emergency: nobody puts it off
     install_s: int | None  # how much of it an installation takes
     time_zone: str | None  # of the vehicle, if known

@@ -47,7 +47,7 @@ class Format(StrEnum):
 
 
 MEDIA_TYPE: Final[Mapping[Format, str]] = {
-    Format.CSV: "text/csv; charset=utf-8",
+    Format.CSV: "text/csv",  # UTF-8: Litestar says so of every text
     Format.JSONL: "application/jsonl",
     Format.PARQUET: "application/vnd.apache.parquet",
 }

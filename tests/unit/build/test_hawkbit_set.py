@@ -86,8 +86,9 @@ MODULE, ARTIFACT = ("modules", 0), ("modules", 0, "artifacts", 0)
     ],
 )
 def test_a_bad_set_is_refused_with_the_reason(content: bytes, complaint: str) -> None:
-    with pytest.raises(InvalidInput, match=complaint):
+    with pytest.raises(InvalidInput, match=complaint) as refused:
         read_set(content)
+    assert refused.value.hint
 
 
 def test_a_file_that_is_not_the_sets_is_refused() -> None:

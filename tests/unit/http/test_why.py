@@ -151,6 +151,14 @@ def test_why_says_that_the_driver_is_asked(detail: str, no: str) -> None:
     assert why_not_updating(VEHICLE, assignment(window=None), now=NOON).text.startswith("Offered")
 
 
+def test_why_says_of_a_device_that_is_told_nothing_what_it_has_to_say() -> None:
+    kept = assignment(window=None, withheld=True)
+    why = why_not_updating(VEHICLE, kept, now=NOON)
+    assert why.text.startswith("It is told nothing: the update is only to be downloaded")
+    assert "honours_skip" in why.next
+    assert waits_for(kept, now=NOON) == "is told nothing: it never said that it honours skip"
+
+
 def resolution(**more: Any) -> VehicleResolutionView:
     given = {
         "campaign_id": "d", "campaign_name": "winter", "campaign_state": "running", "release_id": "r", "release_version": "3",

@@ -236,6 +236,13 @@ def _waits_aboard(detail: str) -> str:
 def _offered(a: AssignmentView, *, title: str, now: datetime) -> Why:
     if waits := waits_for_window(a, now=now):
         text, follows = f"It {waits}.", "By the vehicle's own clock; its own hours are set below."
+    elif a.withheld:
+        text = (
+            "It is told nothing: the update is only to be downloaded, and it never said that it honours that."
+        )
+        follows = (
+            'A device says so by its attributes: "honours_skip": "true". Until then it counts as silent.'
+        )
     elif a.asked:
         no = f" It says: {a.state_detail}." if a.state_detail.startswith("declined") else ""
         text = f"Its driver is asked and has not agreed.{no}"
@@ -261,7 +268,9 @@ def hours_said(schedule: Mapping[str, Any] | None) -> str:
 
 
 def waits_for(a: AssignmentView, *, now: datetime) -> str:
-    """Return what a vehicle waits for that its own detail does not say: its window, or another campaign."""
+    """Return what a vehicle waits for that its own detail does not say: its window, another campaign, its own word."""
+    if a.withheld:
+        return "is told nothing: it never said that it honours skip"
     if not a.behind:
         return waits_for_window(a, now=now)
     if a.behind_state == "paused":
