@@ -316,3 +316,14 @@ def test_actions_are_numbered_in_the_order_of_the_lot(story: Story) -> None:
     ordered = sorted(story.vehicles(), key=lambda each: int(each.action_id))
     assert [found[each.vin]["rank"] for each in ordered] == list(range(1, 31))
     assert store.list_assignments(story.conn, story.campaign_id, state="offered")
+
+
+def test_actions_are_numbered_without_the_control_group(story: Story) -> None:
+    add_vehicles(story.conn, range(30))
+    gate = GatePolicy(sequential=SequentialPolicy())
+    plan = story.start(waves=(4, 6), gate=gate, control=WaveSize(vehicles=7))
+    found = targets(story, plan.id)
+    ordered = sorted(story.vehicles(), key=lambda each: int(each.action_id))
+    assert [found[each.vin]["rank"] for each in ordered] == list(range(8, 31))
+    numbers = [int(each.action_id) for each in ordered]
+    assert numbers == list(range(numbers[0], numbers[0] + 23))

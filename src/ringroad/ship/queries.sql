@@ -483,18 +483,18 @@ SELECT :campaign_id, t.vin, t.wave, 'step', at, r.steps[at], CASE WHEN at = 1 TH
 ANALYZE assignment;
 
 -- name: insert_assignments!
+-- Numbered in the order of the lot, and written in the order of VINs, as the indexes lie: a million rows in the order of the
+-- lot take several times as long. Its places are 1 to the last, those of the control group first.
 INSERT INTO assignment (action_id, campaign_id, vin, wave, step, previous_release_id, config_generation) OVERRIDING SYSTEM VALUE
-SELECT lot.action_id, :campaign_id, lot.vin, lot.wave, lot.step, coalesce(lot.after, v.release_id), lot.config_generation
-  FROM (SELECT vin, wave, step, after, config_generation,
-               nextval('assignment_action_id_seq') AS action_id  -- in the order of the lot
-          FROM (SELECT t.vin, t.wave, t.config_generation, r.after, CASE WHEN r.steps > 1 THEN r.steps ELSE 0 END AS step
-                  FROM campaign_target t
-                  LEFT JOIN (SELECT number, cardinality(steps) AS steps, steps[cardinality(steps) - 1] AS after
-                               FROM campaign_resolution WHERE plan_id = :plan_id) AS r ON r.number = t.resolution
-                 WHERE t.plan_id = :plan_id AND t.verdict = 'match'
-                 ORDER BY t.rank, t.vin) AS ordered) AS lot
-  JOIN vehicle v ON v.vin = lot.vin
- ORDER BY lot.vin;  -- as the indexes lie: a million rows in the order of the lot take several times as long
+SELECT (SELECT array_agg(nextval('assignment_action_id_seq')) FROM generate_series(1, :vehicles))[t.rank - :held],
+       :campaign_id, t.vin, t.wave, CASE WHEN r.steps > 1 THEN r.steps ELSE 0 END, coalesce(r.after, v.release_id),
+       t.config_generation
+  FROM campaign_target t
+  JOIN vehicle v ON v.vin = t.vin
+  LEFT JOIN (SELECT number, cardinality(steps) AS steps, steps[cardinality(steps) - 1] AS after
+               FROM campaign_resolution WHERE plan_id = :plan_id) AS r ON r.number = t.resolution
+ WHERE t.plan_id = :plan_id AND t.verdict = 'match'
+ ORDER BY t.vin;
 
 -- name: set_wave!
 UPDATE campaign SET wave = :wave, generation = generation + 1

@@ -234,7 +234,14 @@ def start(
     SQL.insert_steps(
         conn, campaign_id=campaign_id, plan_id=plan.id
     )  # before, so that their numbers are lower
-    vehicles = SQL.insert_assignments(conn, campaign_id=campaign_id, plan_id=plan.id)
+    counts = plan.document["counts"]
+    vehicles = SQL.insert_assignments(
+        conn,
+        campaign_id=campaign_id,
+        plan_id=plan.id,
+        held=counts.get("control", 0),
+        vehicles=counts.get("match", 0),
+    )
     if vehicles >= MEASURED_VEHICLES_MIN:
         SQL.measure_assignments(conn)
     busy = contended(plan.request, count_busy(conn, campaign_id, plan.id))
