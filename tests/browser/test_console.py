@@ -513,11 +513,18 @@ def test_a_planner_asks_what_a_stop_would_do_by_keyboard_or_by_dragging_and_sees
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(panel.get_by_role("status")).to_contain_text("Paint for 30 minutes: the twin was asked")
-    button = panel.get_by_role("button", name="Ask the twin")
-    carried = page.evaluate_handle("new DataTransfer()")
-    page.locator(".line li", has_text="Trim").dispatch_event("dragstart", {"dataTransfer": carried})
-    for event in ("dragover", "drop"):
-        button.dispatch_event(event, {"dataTransfer": carried})
+    page.evaluate("scrollTo(0, 0)")
+    for thing in (
+        page.locator(".line li", has_text="Trim"),
+        panel.get_by_role("button", name="Ask the twin"),
+    ):
+        box = thing.bounding_box()
+        assert box
+        assert box["y"] + box["height"] < 800  # both are seen at once: nobody scrolls with a station in hand
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=5)
+        if thing.get_attribute("draggable"):
+            page.mouse.down()
+    page.mouse.up()
     expect(panel.get_by_role("status")).to_contain_text("Trim for 30 minutes: the twin was asked")
     effect = StopEffect(
         vehicles=24, later_s=1_500, end_s=(2_000, 3_500), late=1, late_named=("order_x",),

@@ -109,6 +109,17 @@ def test_events_told_over_the_api_come_through_the_stream_to_the_line(
         lost = msgspec.json.decode(refused["future"]["raw"], type=MesEvent)
         assert lost == told[4]  # nothing of it is lost
         assert client.get("/twin").json()["stations"][0]["vehicles"] == 1  # a measured time
+        other = msgspec.structs.replace(told[2], worked_s=62.5)
+        client.post("/mes-events", json={"events": [msgspec.to_builtins(other)]})
+        until(lambda: len(client.get("/refused-events").json()) == 4)
+        reason = client.get("/refused-events").json()[0]["reason"]
+        assert (
+            reason == f"event {other.id}, left of order {one} at marriage, came before with another worked_s"
+        )
+        unknown = client.post("/mes-events", json={"events": [msgspec.to_builtins(other) | {"kind": "went"}]})
+        assert unknown.status_code == 400
+        assert "$.events[0].kind" in unknown.json()["error"]["message"]
+        assert "openapi.json" in unknown.json()["error"]["hint"]
         branch = client.post(
             "/line-state/branches",
             json={"events": msgspec.to_builtins([event("left", "flash_and_test", one, after_s=3_600)])},

@@ -95,11 +95,12 @@ def handle_framework(_request: Request[Any, Any, Any], error: HTTPException) -> 
     )
     code = HTTPStatus(status).phrase.lower().replace(" ", "_")
     message = error.detail if status < 500 else "the server failed"
+    hint = "/api/v1/openapi.json says what each field holds" if status == 400 else ""
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         parts = [f"{item.get('key', '')}: {item.get('message', '')}".lstrip(": ") for item in error.extra]
         message = "; ".join(parts) or message
     headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
-    return _body(status, ErrorDetail(kind=kind, code=code, message=message), headers)
+    return _body(status, ErrorDetail(kind=kind, code=code, message=message, hint=hint), headers)
 
 
 def handle_foreign(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:

@@ -16,7 +16,7 @@ from ringroad.build.twin.arrays import line_arrays
 from ringroad.build.twin.picture import VEHICLES_MAX, picture
 from ringroad.build.twin.planned import LineNow, line_now, planned_vehicles
 from ringroad.build.working_time import rests_until
-from ringroad.http.console.line_view import WIDTH, Wall, line_view
+from ringroad.http.console.line_view import EDGE, VEHICLES_SHOWN, WIDTH, Wall, line_view
 from ringroad.kernel.errors import InvalidInput
 
 pytestmark = pytest.mark.timeout(400)  # the first call compiles, once per machine
@@ -92,6 +92,15 @@ def test_what_is_drawn_stays_in_the_frame_and_in_order(on_line: int) -> None:
         assert len(times) == len(vehicle["values"].split(";"))
         assert times == sorted(times)
         assert (times[0], times[-1]) == (0, 1)
+
+
+@pytest.mark.parametrize("vehicles", [9, 52, VEHICLES_MAX + 5])
+def test_of_a_long_sequence_the_others_are_counted_and_no_time_is_cut_off(vehicles: int) -> None:
+    orders = [order(number) for number in range(vehicles)]
+    drawn = line_view(picture(line(3), orders, on_line=0), {each.id: each.variant for each in orders})
+    assert len(drawn["vehicles"]) == min(vehicles, VEHICLES_SHOWN)
+    assert len(drawn["vehicles"]) + drawn["left_out"] == vehicles
+    assert all(each["x"] <= WIDTH - EDGE for each in drawn["ticks"])
 
 
 def test_nothing_is_drawn_of_an_empty_line() -> None:

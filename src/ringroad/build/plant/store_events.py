@@ -290,6 +290,10 @@ def _told_before(event: MesEvent, kept: MesEvent) -> RefusedEvent:
             event=event, code="duplicate", reason=f"event {event.id} of {about} came before; it counts once"
         )
     was = f"order {kept.order_id} at {kept.station}" if kept.order_id else kept.station
+    if (kept.kind, was) == (event.kind, about):
+        other = [name for name in MesEvent.__struct_fields__ if getattr(kept, name) != getattr(event, name)]
+        reason = f"event {event.id}, {event.kind} of {about}, came before with another {' and '.join(other)}"
+        return RefusedEvent(event=event, code="contradiction", reason=reason)
     reason = f"event {event.id} was {kept.kind} of {was} before, and is {event.kind} of {about} now"
     return RefusedEvent(event=event, code="contradiction", reason=reason)
 

@@ -19,6 +19,7 @@ from ringroad.kernel.hours import find_zone
 WIDTH: Final = 1000  # of both drawings, in their own units
 LABEL: Final = 130  # of them for the names of stations
 ROW: Final = 26
+EDGE: Final = 45  # of them behind the last tick, for half of its text
 VEHICLES_SHOWN: Final = 40
 MINUTE_S: Final = 60
 TONES: Final = 5  # colours of variants; a sixth has the first one's again
@@ -64,7 +65,8 @@ def line_view(
     Returns:
         Bars, vehicles in motion and axis; nothing where nothing is on the line or about to be.
     """
-    ids = list(dict.fromkeys(each.order_id for each in visits if each.leaves > 0))[:VEHICLES_SHOWN]
+    here = list(dict.fromkeys(each.order_id for each in visits if each.leaves > 0))
+    ids = here[:VEHICLES_SHOWN]
     shown = [each for each in visits if each.order_id in ids and each.leaves > 0]
     if not shown:
         return {}
@@ -104,6 +106,7 @@ def line_view(
         "rests": _rests(until_s, scale, wall) if wall else [],
         "height": len(stations) * ROW,
         "minutes": round(until_s / MINUTE_S, 1),
+        "left_out": len(kinds) - len({each.order_id for each in visits} - set(here)) - len(ids),
         "variants": [{"name": kind, "tone": tone} for kind, tone in tones.items()],
     }
 
@@ -163,4 +166,5 @@ def _ticks(until_s: float, scale: float, wall: Wall | None) -> list[dict[str, An
             "text": wall.begun(minute * MINUTE_S) if wall else f"{minute} min",
         }
         for minute in range(0, int(until_s // MINUTE_S) + 1, step)
+        if LABEL + minute * MINUTE_S * scale <= WIDTH - EDGE
     ]
