@@ -332,6 +332,25 @@ def test_installations_that_fail_grossly_halt_without_any_telemetry(story: Story
     assert rows[2].log_e_micronats is None  # nobody read the control group yet
 
 
+def test_a_control_group_that_sends_always_has_trials_of_silence_at_any_time(
+    story: Story, road: Road
+) -> None:
+    silence = Metric(name=MetricName.SILENCE, margin_milli=1_250)
+    policy = replace(QUICK, metrics=(silence,))
+    gate = replace(GATE, sequential=policy, silent_permille_max=1_000)
+    story.start(gate=gate, control=WaveSize(vehicles=20), waves=(39,))
+    story.tick()
+    story.later(4_500)  # in the second window of the control group
+    updated = install(story)
+    road.drive(held(story), since=T0, minutes=160)
+    story.later(4_500)
+    read(story, road)
+    rows, _ = read_ticks(story.conn, story.campaign_id)
+    assert sum(row.counts[0] for row in rows) == len(updated)
+    # Whenever an updated vehicle's trial ends, some of the control group's end about then, too.
+    assert len({row.tick for row in rows if row.counts[3]}) > 20
+
+
 def test_a_reading_can_be_computed_again_from_its_counts(story: Story, road: Road) -> None:
     story.start(gate=GATE, control=WaveSize(vehicles=20), waves=(15,))
     updated = install(story)

@@ -95,7 +95,9 @@ def episodes(story: Story) -> dict[str, int]:
     found = store.evidence.read_episodes(
         story.conn, campaign, saved, since_us=at, started_us=at, until_us=at + 3_599 * 1_000_000
     )
-    return {row["vin"]: (row["to_us"] - at) // 1_000_000 for row in found if row["arm"] == "control"}
+    return {
+        row["vin"]: min(3_600, (row["to_us"] - at) // 1_000_000) for row in found if row["arm"] == "control"
+    }
 
 
 def test_who_got_other_software_before_the_start_is_no_control(story: Story) -> None:

@@ -24,6 +24,7 @@ Source: ADR 0120.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -43,6 +44,7 @@ CONTROL_LEFT_PERMILLE_MIN = 500  # of what was approved; with less, the comparis
 CONTROL_SPARE_PERMILLE = 900  # of what was approved; with as many, it is as able to decide as the plan's
 REASONS_MAX = 50  # told of one look or of a campaign, those with most vehicles; they name versions and ECUs
 REASONS_BEYOND = "other"  # all others together
+SPREAD = "spread"  # in a plan's document: each vehicle's windows change at a moment of its own
 OTHER_SOFTWARE = "other software than when the comparison began"
 
 
@@ -109,6 +111,32 @@ def no_control_for(waiting: str | None, *, changed_at: datetime | None) -> str |
         changed_at: when it was told, since the comparison began, that an ECU runs other software; None: never.
     """
     return waiting or (None if changed_at is None else OTHER_SOFTWARE)
+
+
+def episodes_of(
+    campaign_id: str, vin: str, *, window_us: int, started_us: int, since_us: int, until_us: int, spread: bool
+) -> Iterator[tuple[int, int]]:
+    """Yield from when to when a vehicle of the control group is watched, one window after the other.
+
+    Each vehicle's windows change at a moment of its own, by a hash: what comes once in a window, as a trial of silence
+    or a first sample, comes in every tick from some of them, and updated vehicles find it there whenever they began.
+    The first one begins with the campaign and is as long as it takes until then.
+
+    Args:
+        campaign_id: the campaign's id.
+        vin: the vehicle's.
+        window_us: how long a vehicle is watched; microseconds, as are all others.
+        started_us: when the campaign began, since 1970.
+        since_us: what was over by then is left out.
+        until_us: no episode begins after it.
+        spread: whether each has a moment of its own; plans that were made before this have none.
+    """
+    own = int.from_bytes(hashlib.sha256(f"{campaign_id}:{vin}".encode()).digest()[:8], "big") % window_us
+    at_us = started_us + (own - window_us if spread and own else 0)
+    at_us += max(0, since_us - at_us) // window_us * window_us
+    while at_us <= until_us:
+        yield max(at_us, started_us), at_us + window_us
+        at_us += window_us
 
 
 def most_first(reasons: Counter[str]) -> dict[str, int]:

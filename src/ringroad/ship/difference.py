@@ -36,7 +36,7 @@ _CODES: Final = frozenset(
 _UNIT: Final = re.compile(r"_(s|permille|ppm|milli)(?=_|$)")
 
 # What follows from what else is told, or from the hour.
-_LEFT_ASIDE = frozenset({"facts_as_of", "targets_sha256", "past", "not_selected"})
+_LEFT_ASIDE = frozenset({"facts_as_of", "targets_sha256", "past", "not_selected", "episodes"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

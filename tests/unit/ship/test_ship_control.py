@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -9,6 +10,7 @@ from ringroad.ship.control import (
     OTHER_SOFTWARE,
     REASONS_MAX,
     StratumLeft,
+    episodes_of,
     most_first,
     no_control_for,
     too_few_left,
@@ -112,3 +114,38 @@ def test_the_reasons_that_are_told_are_limited_and_count_everybody() -> None:
     assert said["other"] == sum(range(1, 11))
     assert sum(said.values()) == reasons.total()
     assert list(most_first(Counter({"a": 1, "b": 2})).items()) == [("b", 2), ("a", 1)]
+
+
+@pytest.mark.parametrize("since_s", [0, 1, 3_599, 3_600, 9_000])
+def test_each_vehicle_is_watched_without_a_gap_in_windows_that_change_at_a_moment_of_its_own(
+    since_s: int,
+) -> None:
+    changes = set()
+    for each in range(500):
+        found = list(
+            episodes_of(
+                "campaign_1", f"VIN{each}", window_us=3_600, started_us=10_000, since_us=10_000 + since_s,
+                until_us=25_000, spread=True,
+            )
+        )  # fmt: skip
+        assert 10_000 <= found[0][0] <= 10_000 + since_s < found[0][1]
+        assert found[-1][0] <= 25_000 < found[-1][1]
+        assert all(over == begins for (_, over), (begins, _) in pairwise(found))
+        assert all(over - begins == 3_600 for begins, over in found[1:])
+        changes.add((found[-1][0] - 10_000) % 3_600 * 60 // 3_600)
+    assert changes == set(range(60))
+
+
+def test_a_plan_from_before_keeps_the_windows_that_it_was_counted_by() -> None:
+    for vin in ("VIN1", "VIN2"):
+        assert list(
+            episodes_of(
+                "campaign_1",
+                vin,
+                window_us=100,
+                started_us=1_000,
+                since_us=1_150,
+                until_us=1_300,
+                spread=False,
+            )
+        ) == [(1_100, 1_200), (1_200, 1_300), (1_300, 1_400)]

@@ -30,6 +30,7 @@ from ringroad.kernel.clock import Ids
 from ringroad.kernel.errors import Conflict, Forbidden, InvalidInput
 from ringroad.kernel.facts import FactKind
 from ringroad.ship.check import blocks, contended, unacknowledged
+from ringroad.ship.control import SPREAD
 from ringroad.ship.gate import (
     Advance,
     Finish,
@@ -159,6 +160,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "past": msgspec.to_builtins(plan.past),
         "success": msgspec.to_builtins(plan.success),
         "strata": plan.strata,
+        "episodes": SPREAD,
     }
 
 

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from ringroad.kernel.arm_counts import CONTROL, TREATED
 from ringroad.kernel.errors import Conflict, NotFound
+from ringroad.ship.control import SPREAD, episodes_of
 from ringroad.ship.gate import Evidence
 from ringroad.ship.guard import MetricName, Past, Reading, SequentialPolicy
 from ringroad.ship.known import pace
@@ -61,7 +62,7 @@ def read_episodes(
     """Return who was watched from when to when, in both arms: rows for `storage.arms.episodes_table`.
 
     An updated vehicle is watched for one window from its confirmed update; a vehicle of the control group for
-    one window after the other since the campaign began, until it was let go.
+    one window after the other since the campaign began (`control.episodes_of`), until it was let go.
 
     Args:
         conn: a connection.
@@ -80,14 +81,14 @@ def read_episodes(
     for row in SQL.updated_vehicles(conn, campaign_id=campaign.id, since=from_us(since_us - window_us)):
         from_ = to_us(row["finished_at"])
         episodes.append(_episode(row, by, TREATED, from_, from_ + window_us))
-    first = max(0, (since_us - started_us) // window_us)
-    last = (until_us - started_us) // window_us
     for row in SQL.control_vehicles(conn, plan_id=plan.id):
         ends_us = to_us(row["let_go_at"]) if row["let_go_at"] else LAST_ID  # no control from then on
-        for each in range(first, last + 1):
-            from_ = started_us + each * window_us
+        for from_, over in episodes_of(
+            campaign.id, row["vin"], window_us=window_us, started_us=started_us, since_us=since_us,
+            until_us=until_us, spread=plan.document.get("episodes") == SPREAD,
+        ):  # fmt: skip
             if from_ < ends_us:
-                episodes.append(_episode(row, by, CONTROL, from_, min(from_ + window_us, ends_us)))
+                episodes.append(_episode(row, by, CONTROL, from_, min(over, ends_us)))
     return episodes
 
 
