@@ -73,3 +73,4 @@ def test_an_outcome_is_told_as_before_and_after() -> None:
     assert (after["arm"], after["software"], after["faults"]) == ("after", "–", "0")
     assert outcome_ratio(measure) == "0.00 times · between 0.00 and 0.42 times"
     assert outcome_ratio({"interval_milli": [200, None]}) == "at least 0.20 times"
+    assert outcome_ratio({"interval_milli": [0, None]}) == ""

@@ -115,15 +115,16 @@ def _time(at_us: object) -> str:
 
 
 def interval(point_milli: object, low_milli: object, high_milli: object) -> str:
-    """Return a ratio with its bounds, in thousandths, in words; empty if nothing is known of it."""
+    """Return a ratio with its bounds, in thousandths, in words; empty if nothing is known of it.
+
+    At least none of it is said of no evidence at all, and is nothing.
+    """
     times = [
         f"{value / 1000:,.2f}" if isinstance(value, int) else ""
         for value in (point_milli, low_milli, high_milli)
     ]
     point, low, high = times
-    if not any(times):
-        return ""
-    bounds = f"between {low} and {high} times" if low and high else f"at least {low} times" if low else ""
+    bounds = f"between {low} and {high} times" if low and high else f"at least {low} times" if low and low_milli else ""
     return " · ".join(filter(None, (f"{point} times" if point else "", bounds)))
 
 
