@@ -5,6 +5,7 @@ part (3 % of the vehicles), its end, or a rush order, in turn. The repair is tim
 transaction is committed; the check from the same moment until the decision is committed, whatever it is.
 The same of stations that stand, of a breakdown and for quality in turn, on a line with a paint shop before it, whose colours want to stay together, on one with rework and carriers, and on one with two people for three stations.
 The worker is told of a schedule when it is committed, and looks at once: some milliseconds come on top.
+As the worker does before it answers an event, this compiles or loads the kernels first.
 
 Run: python -m benchmarks replan
 """
@@ -28,6 +29,7 @@ from benchmarks.figures import Figure
 from ringroad.build import store, store_plant
 from ringroad.build.plan_line import Cause
 from ringroad.build.store_stops import begin_stop, end_stop, open_stops
+from ringroad.build.warm_up import warm_up
 from ringroad.kernel.clock import SystemClock, SystemIds
 from ringroad.loop.planning import improve_changed
 from ringroad.storage.db import Connection, connect, transaction
@@ -213,6 +215,7 @@ def run() -> list[Figure]:
         try:
             with closing(connect(server.url())) as conn:
                 migrate(conn, now=CLOCK.now())
+                warm_up()
                 repaired, checked, released = measure(conn, PLAIN)
                 load = f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
                 stops, after_stops = measure_stops(conn)

@@ -124,7 +124,9 @@ def interval(point_milli: object, low_milli: object, high_milli: object) -> str:
         for value in (point_milli, low_milli, high_milli)
     ]
     point, low, high = times
-    bounds = f"between {low} and {high} times" if low and high else f"at least {low} times" if low and low_milli else ""
+    bounds = f"at least {low} times" if low and low_milli else ""
+    if low and high:
+        bounds = f"between {low} and {high} times"
     return " · ".join(filter(None, (f"{point} times" if point else "", bounds)))
 
 
