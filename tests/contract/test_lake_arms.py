@@ -184,6 +184,17 @@ def test_a_vehicle_that_is_not_heard_of_is_silent(tmp_path: Path) -> None:
     }
 
 
+def test_a_window_that_was_cut_short_is_no_trial_of_silence(tmp_path: Path) -> None:
+    # seen after its window's begin and silent since: of a whole window it is a trial, of a short one it would be rare
+    row = {"vin": "C", "arm": "control", "stratum": "base", "from_us": at(0), "to_us": at(60)}
+    made = lake(tmp_path, *seen("C", 5))
+    found = [
+        count_silence(made, WINDOW, episodes_table([{**row, "cut": cut}]), quiet_us=30 * MINUTE_US)
+        for cut in (False, True)
+    ]
+    assert [[cell.events for cell in each] for each in found] == [[1], []]
+
+
 def test_silence_is_judged_by_when_a_message_arrived(tmp_path: Path) -> None:
     rows = [*seen("A", 0), *seen("A", 10, received=70)]
     found = count_silence(

@@ -120,7 +120,7 @@ def episodes_of(
 
     Each vehicle's windows change at a moment of its own, by a hash: what comes once in a window, as a trial of silence
     or a first sample, comes in every tick from some of them, and updated vehicles find it there whenever they began.
-    The first one begins with the campaign and is as long as it takes until then.
+    The first one begins with the campaign and is as long as it takes until then: it is no trial of silence.
 
     Args:
         campaign_id: the campaign's id.

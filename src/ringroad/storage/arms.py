@@ -8,7 +8,8 @@ question: does it happen within a window?
    later one carried data, inside an episode, until the event.
 2. Only the first event of an episode counts, where the vehicle was at risk.
 3. A vehicle is silent when no batch of it was received for `quiet_us`: after the update, or after its first batch of
-   an episode in the control group. Each episode is one trial, counted when it is over.
+   an episode in the control group. Each episode is one trial, counted when it is over; one that was cut short from
+   its beginning is none: whoever sends seldom has no time in it to be silent, nor to be seen not to be.
 4. A quantity is measured by the first sample of an episode.
 
 What arrives late is in the next measure, in the tick of its own time: whoever keeps counts takes the difference.
@@ -37,6 +38,7 @@ EPISODES = pa.schema(
         ("stratum", pa.string()),
         ("from_us", pa.int64()),
         ("to_us", pa.int64()),
+        ("cut", pa.bool_()),  # shorter than a window from its beginning on
     ]
 )
 
@@ -84,7 +86,7 @@ class Event:
 
 def episodes_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Return episodes as the table that the measures take: vin, arm, stratum, from_us, to_us."""
-    return pa.Table.from_pylist(list(rows), schema=EPISODES)
+    return pa.Table.from_pylist([{"cut": False, **row} for row in rows], schema=EPISODES)
 
 
 def count_events(lake: Lake, window: ArmWindow, episodes: pa.Table, event: Event) -> tuple[ArmCell, ...]:
@@ -228,6 +230,7 @@ def silence_expression(view: View, window: ArmWindow, arms: Any, *, quiet_us: in
         heard.received_us < window.until_us,
     )
     heard = heard.select("vin", "received_us").distinct()
+    arms = arms.filter(~arms.cut)
     met = arms.left_join(
         heard,
         [arms.vin == heard.vin, heard.received_us >= arms.from_us, heard.received_us < arms.to_us],

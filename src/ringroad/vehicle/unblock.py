@@ -133,9 +133,10 @@ def read_taken(folder: Path, *, action_id: int | None, since: datetime) -> tuple
     """
     try:
         taken = msgspec.json.decode((folder / TAKEN_NAME).read_bytes(), type=UnblockTaken)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return None
-    return taken.on_board if taken.action_id == action_id and since <= taken.at else None
+    fits = taken.action_id == action_id and taken.at.tzinfo is not None and since <= taken.at
+    return taken.on_board if fits else None
 
 
 def is_unblocked(folder: Path, *, action_id: int | None, now: datetime) -> bool:

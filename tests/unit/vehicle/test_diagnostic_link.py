@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringroad.kernel.clock import SystemClock
-from ringroad.kernel.errors import Conflict, Corrupt, NotFound
+from ringroad.kernel.errors import Conflict, Corrupt, NotFound, Unavailable
 from ringroad.protocol.diagnostics import DiagnosticAnswer, DiagnosticRequest
-from ringroad.vehicle.diagnostics.link import ENDS_TOLD_AGAIN, WAITING_MAX, DiagnosticLink
-from ringroad.vehicle.diagnostics.operations import CUT_OFF
+from ringroad.vehicle.diagnostics.link import ENDS_TOLD_AGAIN, REMEMBERED_MAX, WAITING_MAX, DiagnosticLink
+from ringroad.vehicle.diagnostics.operations import CUT_OFF, Execution
 from ringroad.vehicle.diagnostics.sessions import answer_session, read_sessions, seen_of
 from support.diagnosed import Bench, bench, open_session
 
@@ -133,6 +133,55 @@ def test_an_operation_that_a_restart_cut_off_is_told_as_failed_by_itself_and_to_
             at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
         )
         assert later._noted[request.id] == again  # and does not fail anew with each start
+
+    run(tmp_path, story)
+
+
+def test_an_operation_that_was_looked_at_often_ends_as_it_ended_after_a_restart(tmp_path: Path) -> None:
+    async def story(at: Bench) -> None:
+        await open_session(at)
+        await at.ask("POST", "/components/brake/locks")
+        request = at.request("POST", "/components/brake/operations/self-test/executions")
+        at.link.take(wire(request))
+        began, ended = await next_answer(at), await next_answer(at)
+        at.link._note(request.id, began)  # as if it still ran
+        for number in range(REMEMBERED_MAX + WAITING_MAX):
+            at.link._remember(f"ask_look_{number}", began)
+        at.link._tell_end(msgspec.convert(ended.body["execution"], Execution))
+        reborn = DiagnosticLink(
+            at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
+        )
+        noted = reborn._noted[request.id]
+        assert noted is not None
+        assert noted.body == ended.body["execution"]
+
+    run(tmp_path, story)
+
+
+def test_a_full_disk_keeps_no_vehicle_from_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(at: Bench) -> None:
+        await open_session(at)
+        await at.ask("POST", "/components/brake/locks")
+        request = at.request("POST", "/components/brake/operations/self-test/executions")
+        at.link.take(wire(request))
+        began, _ = await next_answer(at), await next_answer(at)
+        at.link._note(request.id, began)
+        strange = msgspec.structs.replace(
+            began, body={**began.body, "id": "ask_new", "status": "of a later version"}
+        )
+        at.link._note("ask_new", msgspec.structs.replace(strange, id="ask_new"))
+
+        def full(*_: object, **__: object) -> None:
+            raise Unavailable("the disk is full")
+
+        monkeypatch.setattr("ringroad.vehicle.diagnostics.link.replace_file", full)
+        reborn = DiagnosticLink(
+            at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
+        )
+        reborn.connected()
+        told = msgspec.json.decode(reborn.answers.get_nowait(), type=DiagnosticAnswer)
+        assert (told.id, told.body["execution"]["status"]) == (request.id, "failed")
+        assert reborn.answers.empty()
 
     run(tmp_path, story)
 

@@ -88,7 +88,8 @@ def read_episodes(
             until_us=until_us, spread=plan.document.get("episodes") == SPREAD,
         ):  # fmt: skip
             if from_ < ends_us:
-                episodes.append(_episode(row, by, CONTROL, from_, min(over, ends_us)))
+                cut = over - from_ < window_us
+                episodes.append(_episode(row, by, CONTROL, from_, min(over, ends_us)) | {"cut": cut})
     return episodes
 
 

@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -60,7 +61,7 @@ class DiagnosticLink:
     def __init__(
         self, desk: Desk, sessions: Sessions, *, folder: Path, clock: Clock, durability: Durability
     ) -> None:
-        """Read what an earlier life noted; what it had under way has failed. Raises: Corrupt, Unavailable."""
+        """Read what an earlier life noted; what it had under way has failed. Raises: Corrupt."""
         self._desk = desk
         self._sessions = sessions
         self._clock = clock
@@ -74,8 +75,10 @@ class DiagnosticLink:
         self.answers: asyncio.Queue[bytes] = asyncio.Queue(ANSWERS_WAITING_MAX)
         desk.cyclic.tell = self._tell_event
         desk.executions.tell = self._tell_end
-        for key, each in _cut_off(self._noted, now=clock.now()).items():
-            self._note(key, each)
+        cut_off = _cut_off(self._noted, now=clock.now())
+        if cut_off:
+            self._noted |= cut_off
+            self._note_if_it_can()
         desk.executions.recall(execution for _, execution in _executions(self._noted))
 
     def take(self, payload: bytes) -> None:
@@ -104,7 +107,8 @@ class DiagnosticLink:
         """Tell again how operations ended: the word of it is lost with a connection or a life, and nobody asks for it."""
         ended = [each for _, each in _executions(self._noted) if each.status != "running"]
         for each in ended[-ENDS_TOLD_AGAIN:]:
-            self._say_end(each)
+            if self.answers.qsize() <= ANSWERS_WAITING_MAX // 2:  # answers go before what was told already
+                self._say_end(each)
 
     async def run(self) -> None:
         """Do requests, one after another, until cancelled."""
@@ -210,15 +214,15 @@ class DiagnosticLink:
         if ended.session.startswith(LOCAL):
             return
         self._say_end(ended)
-        told = self._known.get(ended.id)
+        told = self._known.get(ended.id) or self._noted.get(
+            ended.id
+        )  # many looks at it drive it out of the first
         if told is None:
             return
         told = msgspec.structs.replace(told, body=plain(ended))
         self._remember(ended.id, told)
-        try:
-            self._note(ended.id, told)
-        except RingroadError as error:
-            _log.warning("vehicle.diagnostics_end_not_noted", code=error.code, reason=error.message)
+        self._noted[ended.id] = told
+        self._note_if_it_can()
 
     def _say_end(self, ended: Execution) -> None:
         body = {"execution": plain(ended)}
@@ -261,6 +265,13 @@ class DiagnosticLink:
         replace_file(self._path, msgspec.json.encode(noted), durability=self._durability)
         self._noted = noted
 
+    def _note_if_it_can(self) -> None:
+        """Write how operations ended; a full disk keeps nobody from what else the vehicle does."""
+        try:
+            replace_file(self._path, msgspec.json.encode(self._noted), durability=self._durability)
+        except RingroadError as error:
+            _log.warning("vehicle.diagnostics_end_not_noted", code=error.code, reason=error.message)
+
     def _interrupted(self, request_id: str) -> DiagnosticAnswer:
         hint = "look how the component stands, then decide again"
         lost = Conflict(CUT_OFF, code="interrupted", hint=hint)
@@ -299,10 +310,14 @@ def _read_noted(path: Path) -> dict[str, DiagnosticAnswer | None]:
 
 
 def _executions(noted: Mapping[str, DiagnosticAnswer | None]) -> Iterator[tuple[DiagnosticAnswer, Execution]]:
-    """Give the operations among what was noted, oldest first, each with the answer to the request that began it."""
+    """Give the operations among what was noted, oldest first, each with the answer to the request that began it.
+
+    What does not read as one is passed over: another version noted it.
+    """
     for key, answer in noted.items():
         if answer is not None and answer.body.get("id") == key and "operation" in answer.body:
-            yield answer, msgspec.convert(answer.body, Execution)
+            with contextlib.suppress(msgspec.ValidationError):
+                yield answer, msgspec.convert(answer.body, Execution)
 
 
 def _cut_off(
