@@ -154,6 +154,8 @@ def test_it_is_told_how_much_harm_a_budget_is_spent_by() -> None:
     (*_, line) = compared_text([fault], RUNNING).splitlines()
     told = "failures beyond the control group's share so far: "
     assert line == f"{told}about 11, 6 proved, at most 22; it pauses at 400 proved"
+    one = compared(updated=1, point_milli=3_000, low_milli=0, high_milli=234_000, harm_limit=6)
+    assert "0 proved, at most 1;" in compared_text([one], RUNNING)
     loops = compared(
         metric="boot_loop", updated=4, point_milli=None, low_milli=0, high_milli=None, harm_limit=400
     )

@@ -104,6 +104,8 @@ def test_progress_is_read_as_clients_send_it(
         {"status": "closed"},
         {"status": {"execution": "finished"}},
         {"status": {"execution": ["closed"]}},
+        {"status": {"execution": "closed", "result": []}},
+        {"status": {"execution": "closed", "result": "success"}},
         {"status": {"execution": "closed", "result": {"finished": "yes"}}},
         {"status": {"execution": "closed", "result": {"finished": ["success"]}}},
         {"status": {"execution": "closed", "details": {"a": 1}}},

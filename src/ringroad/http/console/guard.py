@@ -198,7 +198,7 @@ def harm_line(compared: Sequence[ComparedView]) -> str:
     )
     known = all(each.point_milli is not None for each in counted)
     most = sum(
-        each.updated or 0 if each.high_milli is None else beyond_control(each.updated or 0, each.high_milli)
+        each.updated or 0 if each.high_milli is None else _at_most(each.updated or 0, each.high_milli)
         for each in counted
     )
     so_far = f"about {about:,}, " if known else ""
@@ -206,6 +206,11 @@ def harm_line(compared: Sequence[ComparedView]) -> str:
         f"failures beyond the control group's share so far: {so_far}{proved:,} proved, at most {most:,};"
         f" it pauses at {counted[0].harm_limit:,} proved"
     )
+
+
+def _at_most(failed: int, ratio_milli: int) -> int:
+    """Return as `beyond_control` does, rounded up: less than a vehicle is not excluded."""
+    return failed - failed * 1_000 // ratio_milli if ratio_milli > 1_000 else 0
 
 
 def _rule(name: str, value: object) -> tuple[str, str]:

@@ -259,6 +259,8 @@ def parse_feedback(document: dict[str, Any]) -> Feedback:
             f"unknown execution {str(execution)[:40]!r}", hint="one of " + ", ".join(sorted(EXECUTIONS))
         )
     result = status.get("result")
+    if result is not None and not isinstance(result, dict):
+        raise InvalidInput("`status.result` is no object", hint='for example {"finished": "success"}')
     finished = result.get("finished", "none") if isinstance(result, dict) else "none"
     if not isinstance(finished, str) or finished not in FINISHED:
         raise InvalidInput(f"unknown result.finished {str(finished)[:40]!r}", hint="success, failure or none")
