@@ -17,6 +17,7 @@ from ringroad.cli.shell import Shell
 from ringroad.cli.tables import exactly, table
 from ringroad.kernel.errors import InvalidInput
 from ringroad.kernel.plurals import counted
+from ringroad.protocol.diagnostics import MODE_S_MAX, MODE_VALUES
 
 OPERATION_WAIT_S = 150.0  # s; the vehicle gives an operation two minutes
 COUNTED = "times: at least; as often as the vehicle saw it begin, and has told so far. The ECU's own count may be higher"
@@ -403,10 +404,10 @@ def operate(shell: Shell, client: Client, *, vin: str, ecu: str, operation: str,
 @click.argument(
     "mode",
     required=False,
-    type=click.Choice(["session", "security", "authentication", "dtcsetting", "commctrl"]),
+    type=click.Choice(list(MODE_VALUES)),
 )
 @click.argument("value", required=False)
-@click.option("--seconds", default=60, show_default=True, help="How long it holds, 600 at most.")
+@click.option("--seconds", default=60, show_default=True, help=f"How long it holds, {MODE_S_MAX} at most.")
 @with_client
 def set_mode(
     shell: Shell, client: Client, *, vin: str, ecu: str, mode: str | None, value: str | None, seconds: int

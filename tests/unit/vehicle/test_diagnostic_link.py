@@ -32,6 +32,12 @@ async def next_answer(at: Bench) -> DiagnosticAnswer:
     return msgspec.json.decode(await asyncio.wait_for(at.link.answers.get(), 60), type=DiagnosticAnswer)
 
 
+def started_again(at: Bench) -> DiagnosticLink:
+    return DiagnosticLink(
+        at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
+    )
+
+
 def run(
     folder: Path, story: Callable[[Bench], Awaitable[None]], *, policy: Any = "test", working: bool = True
 ) -> None:
@@ -90,9 +96,7 @@ def test_a_change_that_was_cut_off_by_a_restart_is_told_as_unknown_and_not_begun
         await at.ask("POST", "/components/brake/locks")
         request = at.request("DELETE", CLEAR)
         at.link._note(request.id, None)  # the moment before it is begun
-        reborn = DiagnosticLink(
-            at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
-        )
+        reborn = started_again(at)
         reborn.take(wire(request))
         answer = msgspec.json.decode(reborn.answers.get_nowait(), type=DiagnosticAnswer)
         assert (answer.status, answer.body["error"]["code"]) == (409, "interrupted")
@@ -111,9 +115,7 @@ def test_an_operation_that_a_restart_cut_off_is_told_as_failed_by_itself_and_to_
         at.link.take(wire(request))
         began, _ = await next_answer(at), await next_answer(at)
         at.link._note(request.id, began)  # the moment in which power goes
-        reborn = DiagnosticLink(
-            at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
-        )
+        reborn = started_again(at)
         reborn.connected()
         told = msgspec.json.decode(reborn.answers.get_nowait(), type=DiagnosticAnswer)
         execution = told.body["execution"]
@@ -129,9 +131,7 @@ def test_an_operation_that_a_restart_cut_off_is_told_as_failed_by_itself_and_to_
         reborn.take(wire(request))
         again = msgspec.json.decode(reborn.answers.get_nowait(), type=DiagnosticAnswer)
         assert (again.final, again.body) == (True, execution)
-        later = DiagnosticLink(
-            at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
-        )
+        later = started_again(at)
         assert later._noted[request.id] == again  # and does not fail anew with each start
 
     run(tmp_path, story)
@@ -148,9 +148,7 @@ def test_an_operation_that_was_looked_at_often_ends_as_it_ended_after_a_restart(
         for number in range(REMEMBERED_MAX + WAITING_MAX):
             at.link._remember(f"ask_look_{number}", began)
         at.link._tell_end(msgspec.convert(ended.body["execution"], Execution))
-        reborn = DiagnosticLink(
-            at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
-        )
+        reborn = started_again(at)
         noted = reborn._noted[request.id]
         assert noted is not None
         assert noted.body == ended.body["execution"]
@@ -175,9 +173,7 @@ def test_a_full_disk_keeps_no_vehicle_from_its_start(tmp_path: Path, monkeypatch
             raise Unavailable("the disk is full")
 
         monkeypatch.setattr("ringroad.vehicle.diagnostics.link.replace_file", full)
-        reborn = DiagnosticLink(
-            at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
-        )
+        reborn = started_again(at)
         reborn.connected()
         told = msgspec.json.decode(reborn.answers.get_nowait(), type=DiagnosticAnswer)
         assert (told.id, told.body["execution"]["status"]) == (request.id, "failed")
@@ -212,9 +208,7 @@ def test_a_change_that_was_done_before_a_restart_has_its_answer_after_it(tmp_pat
         request = at.request("DELETE", CLEAR)
         at.link.take(wire(request))
         first = await next_answer(at)
-        reborn = DiagnosticLink(
-            at.desk, at.link._sessions, folder=at.vehicle.folder, clock=at.clock, durability="buffered"
-        )
+        reborn = started_again(at)
         reborn.take(wire(request))
         assert msgspec.json.decode(reborn.answers.get_nowait(), type=DiagnosticAnswer) == first
 

@@ -57,6 +57,25 @@ def works_until(
     return start + work, breakdown
 
 
+@part
+def works(
+    vehicle: int, station: int, start: float, work: Floats, down_from: Floats, down_to: Floats, breakdown: Ints,
+    crew_from: Ints, crews: Ints, crew_hold: Floats, wants: Ints, crew_busy: Floats, taken: Ints,
+) -> float:  # fmt: skip
+    """Return when the work on a vehicle ends that could begin at `start`, with a crew and breakdowns."""
+    for kind in range(crew_from[station], crew_from[station + 1]):
+        if wants[vehicle, kind] != 0:
+            start = max(start, crew_busy[kind, taken[kind]])
+    for kind in range(crew_from[station], crew_from[station + 1]):
+        if wants[vehicle, kind] != 0:
+            crew_busy[kind, taken[kind]] = start + crew_hold[kind]
+            taken[kind] = wrapped(taken[kind] + 1, crews[kind])
+    until, breakdown[station] = works_until(
+        down_from, down_to, station, breakdown[station], start, work[vehicle, station]
+    )
+    return until
+
+
 @compiled
 def flow(
     order: Ints,

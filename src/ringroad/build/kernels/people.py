@@ -18,7 +18,7 @@ import numpy as np
 
 from ringroad.build.kernels.compiled import compiled, part
 from ringroad.build.kernels.events import OPERATORS, PLACES, TRANSFER
-from ringroad.build.kernels.flow import Floats, Ints, works_until, wrapped
+from ringroad.build.kernels.flow import Floats, Ints, works
 
 
 @part
@@ -39,25 +39,6 @@ def _comes(plan: Ints, times: Floats, release: Floats, left: Floats, gone: Ints,
     if gone[station - 1] <= position:
         return np.inf
     return left[position, station - 1] + times[station, TRANSFER]
-
-
-@part
-def _works(
-    vehicle: int, station: int, start: float, work: Floats, down_from: Floats, down_to: Floats, breakdown: Ints,
-    crew_from: Ints, crews: Ints, crew_hold: Floats, wants: Ints, crew_busy: Floats, taken: Ints,
-) -> float:  # fmt: skip
-    """Return when the work on a vehicle ends that could begin at `start`, with a crew and breakdowns."""
-    for kind in range(crew_from[station], crew_from[station + 1]):
-        if wants[vehicle, kind] != 0:
-            start = max(start, crew_busy[kind, taken[kind]])
-    for kind in range(crew_from[station], crew_from[station + 1]):
-        if wants[vehicle, kind] != 0:
-            crew_busy[kind, taken[kind]] = start + crew_hold[kind]
-            taken[kind] = wrapped(taken[kind] + 1, crews[kind])
-    until, breakdown[station] = works_until(
-        down_from, down_to, station, breakdown[station], start, work[vehicle, station]
-    )
-    return until
 
 
 @part
@@ -84,7 +65,7 @@ def _go_on(
                     if plan[station, OPERATORS] >= 0:
                         asks[station] = start
                     else:
-                        done[station] = _works(
+                        done[station] = works(
                             order[position], station, start, work, down_from, down_to, breakdown, crew_from, crews,
                             crew_hold, wants, crew_busy, taken,
                         )  # fmt: skip
@@ -221,7 +202,7 @@ def run_people(
             for other in range(1, pools[pool]):
                 if busy[pool, other] < busy[pool, person]:
                     person = other
-            done[station] = _works(
+            done[station] = works(
                 order[gone[station]], station, max(asks[station], busy[pool, person]), work, down_from, down_to,
                 breakdown, crew_from, crews, crew_hold, wants, crew_busy, taken,
             )  # fmt: skip

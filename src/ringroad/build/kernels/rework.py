@@ -18,7 +18,7 @@ import numpy as np
 
 from ringroad.build.kernels.compiled import compiled, part
 from ringroad.build.kernels.events import CARRIERS, PLACES, RETURN, REWORK, REWORK_TO, TRANSFER
-from ringroad.build.kernels.flow import Floats, Ints, works_until, wrapped
+from ringroad.build.kernels.flow import Floats, Ints, works, wrapped
 
 
 @part
@@ -28,17 +28,9 @@ def _work_until(
 ) -> float:  # fmt: skip
     """Return when the work on a vehicle ends that arrives at its station."""
     start = max(arrives, free[station])
-    for kind in range(crew_from[station], crew_from[station + 1]):
-        if wants[vehicle, kind] != 0:
-            start = max(start, crew_busy[kind, taken[kind]])
-    for kind in range(crew_from[station], crew_from[station + 1]):
-        if wants[vehicle, kind] != 0:
-            crew_busy[kind, taken[kind]] = start + crew_hold[kind]
-            taken[kind] = wrapped(taken[kind] + 1, crews[kind])
-    until, breakdown[station] = works_until(
-        down_from, down_to, station, breakdown[station], start, work[vehicle, station]
-    )
-    return until
+    return works(
+        vehicle, station, start, work, down_from, down_to, breakdown, crew_from, crews, crew_hold, wants, crew_busy, taken,
+    )  # fmt: skip
 
 
 @part

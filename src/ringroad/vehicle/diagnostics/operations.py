@@ -237,7 +237,8 @@ class Executions:
         """Stop everything; the vehicle shuts down."""
         tasks = dict(self._tasks)
         for key, task in tasks.items():
-            self._halted.setdefault(key, SHUT_DOWN)
+            if key not in self._stopping:
+                self._halted[key] = SHUT_DOWN
             self._cancel(key, task)
         await asyncio.gather(*tasks.values(), return_exceptions=True)
 
